@@ -1,0 +1,112 @@
+"""What every data loader returns: float32 arrays, a skeleton, splits, a content hash."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.skeletons import Skeleton
+
+__all__ = ["Camera", "FloatArray", "IntArray", "PoseDataset", "PoseSplit", "SequenceInfo"]
+
+FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A camera: intrinsics in pixels, lens distortion, pose in the world.
+
+    Attributes:
+        width: Image width, pixels.
+        height: Image height, pixels.
+        focal: Focal lengths (fx, fy), pixels.
+        center: Principal point (cx, cy), pixels.
+        radial: Radial distortion k1, k2, k3.
+        tangential: Tangential distortion p1, p2.
+    """
+
+    width: int
+    height: int
+    focal: tuple[float, float]
+    center: tuple[float, float]
+    radial: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    tangential: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class SequenceInfo:
+    """One uninterrupted sequence seen by one camera.
+
+    Attributes:
+        subject: Who moves.
+        action: What is done.
+        view: Name of the camera.
+        source: The recording behind it, so that splits can keep recordings apart.
+        fps: Frames per second.
+        camera: Its calibration, if known.
+    """
+
+    subject: str
+    action: str
+    view: str
+    source: str
+    fps: float
+    camera: Camera | None = None
+
+
+@dataclass(frozen=True)
+class PoseSplit:
+    """Frames of one split, sequence after sequence, each in order of time.
+
+    Attributes:
+        x: 2D input in normalised screen coordinates, (N, J, 2), float32.
+        y: 3D target, camera frame, root-relative, metres, (N, J, 3), float32.
+        root: Root position in the camera frame, metres, (N, 3), float32; None if unknown.
+        sequence: Index into `PoseDataset.sequences`, (N,), int32.
+        frame: Frame number in the sequence's source, (N,), int32.
+    """
+
+    x: FloatArray
+    y: FloatArray
+    root: FloatArray | None
+    sequence: IntArray
+    frame: IntArray
+
+    def __len__(self) -> int:
+        return int(self.x.shape[0])
+
+
+@dataclass(frozen=True)
+class PoseDataset:
+    """A data set, decoded and verified.
+
+    Attributes:
+        name: Name of the data set.
+        skeleton: Its skeleton; J is its number of joints.
+        sequences: All sequences of all splits.
+        splits: `train`, `val` and `test`.
+        notes: What the loader found and did (trimmed frames, dropped sequences), for people.
+    """
+
+    name: str
+    skeleton: Skeleton
+    sequences: tuple[SequenceInfo, ...]
+    splits: Mapping[str, PoseSplit]
+    notes: tuple[str, ...] = ()
+
+    def content_hash(self) -> str:
+        """SHA-256 over names, joints and all arrays of all splits (hexadecimal)."""
+        sha = hashlib.sha256()
+        sha.update(f"{self.name}|{self.skeleton.name}|".encode())
+        for name in sorted(self.splits):
+            split = self.splits[name]
+            sha.update(f"{name}|{len(split)}|".encode())
+            for array in (split.x, split.y, split.root, split.sequence, split.frame):
+                if array is not None:
+                    sha.update(np.ascontiguousarray(array).data)
+        return sha.hexdigest()

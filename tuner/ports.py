@@ -1,0 +1,238 @@
+"""Interfaces to the outside. Adapters implement them; `tuner.engine` only knows these."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tuner.records import (
+    EpochReport,
+    StageResult,
+    StudySpec,
+    TrialOutcome,
+    TrialRecord,
+    TrialRequest,
+    TrialSpec,
+)
+
+__all__ = [
+    "Decision",
+    "FeedState",
+    "RunInfo",
+    "Sampler",
+    "StudyHistory",
+    "StudyStore",
+    "Tracker",
+    "TrialFeed",
+    "TrialObserver",
+    "TrialRunner",
+]
+
+
+@dataclass(frozen=True)
+class StudyHistory:
+    """One stage's study as it stands.
+
+    Attributes:
+        spec: The definition the study was created with.
+        trials: All trials in order of number.
+        result: The stage's result once it is closed, else None.
+        attributes: Further facts kept with the study (JSON), `test` metrics among them.
+    """
+
+    spec: StudySpec
+    trials: tuple[TrialRecord, ...]
+    result: StageResult | None
+    attributes: Mapping[str, Any]
+
+
+class StudyStore(Protocol):
+    """The truth: what ran, with which configuration, how it ended.
+
+    One writer (the driver), called from one thread. Every method either takes effect as a whole
+    or not at all, so that a process killed between two calls leaves a history that can be
+    replayed. Methods raise `StoreError` when the storage cannot be reached or contradicts
+    the call (unknown study, trial already ended with another result).
+    """
+
+    def open_study(self, spec: StudySpec) -> None:
+        """Create the study, or check that the existing one has the same definition.
+
+        Raises:
+            StoreError: If it exists with another definition; the message names what differs.
+        """
+        ...
+
+    def history(self, study_name: str) -> StudyHistory | None:
+        """Read a study back; None if there is none of that name."""
+        ...
+
+    def ask(self, study_name: str, spec: TrialSpec) -> int:
+        """Record one more trial as RUNNING, in one write; return its number."""
+        ...
+
+    def import_finished(self, study_name: str, trial: TrialRecord, source: str) -> int:
+        """Record a copy of a FINISHED trial (`source` is `study#number`); return its number.
+
+        Idempotent: the same source imported twice gives the first number.
+        """
+        ...
+
+    def report(self, study_name: str, report: EpochReport, *, value: float) -> None:
+        """Keep the objective of one epoch; an epoch already kept is ignored."""
+        ...
+
+    def tell(self, study_name: str, outcome: TrialOutcome) -> None:
+        """Record the end of a trial: COMPLETED → FINISHED, STOPPED_EARLY → PRUNED,
+        INVALID_METRIC and FAILED → FAILED; CANCELLED leaves it RUNNING.
+
+        Idempotent: telling the same outcome of an ended trial again changes nothing.
+        """
+        ...
+
+    def annotate(
+        self, study_name: str, key: str, value: object, *, trial: int | None = None
+    ) -> None:
+        """Keep a JSON fact with the study, or with one of its trials (`mlflow_run_id`, …).
+
+        The key `result` with `StageResult.to_json()` closes the stage.
+        """
+        ...
+
+    def studies(self) -> tuple[str, ...]:
+        """Names of all studies of the tuner in this storage, sorted."""
+        ...
+
+
+class Sampler(Protocol):
+    """Proposes the hyperparameters of one trial from what is known. Deterministic."""
+
+    def suggest(self, history: StudyHistory, *, number: int, batch_start: int) -> dict[str, float]:
+        """Propose the point of trial `number`.
+
+        Trials before `batch_start` are known with their results; those from `batch_start` on
+        are treated as running whatever their state, so that timing cannot change the proposal.
+        """
+        ...
+
+
+class Decision(enum.Enum):
+    """What a running trial should do after an epoch."""
+
+    CONTINUE = "continue"
+    STOP = "stop"
+
+
+class FeedState(enum.Enum):
+    """Why a feed has no request to give right now."""
+
+    WAIT = "wait"
+    DONE = "done"
+
+
+class TrialFeed(Protocol):
+    """Where a runner gets its trials from."""
+
+    def next_request(self) -> TrialRequest | FeedState:
+        """Give the next trial to start; WAIT until a running one has ended; or DONE."""
+        ...
+
+
+class TrialObserver(Protocol):
+    """Who a runner tells what happens, in the driver's thread, in order per trial."""
+
+    def on_start(self, request: TrialRequest, *, attempt: int) -> None:
+        """A worker has taken up the trial (attempt 1), or taken it up again."""
+        ...
+
+    def on_epoch(self, stage: str, report: EpochReport) -> Decision:
+        """An epoch ended; epochs may repeat after a restart from a checkpoint."""
+        ...
+
+    def on_end(self, stage: str, outcome: TrialOutcome) -> None:
+        """The trial ended, once per request."""
+        ...
+
+
+class TrialRunner(Protocol):
+    """Runs trials on workers."""
+
+    def run(self, feed: TrialFeed, observer: TrialObserver) -> None:
+        """Run what the feed gives until it is DONE and every trial has ended.
+
+        Raises:
+            RunnerError: If the execution layer itself broke.
+            RunInterruptedError: After SIGINT or SIGTERM; unfinished trials were CANCELLED.
+        """
+        ...
+
+    def evaluate(
+        self, jobs: Sequence[tuple[TrialSpec, str]], *, split: str
+    ) -> list[dict[str, float]]:
+        """Metrics of checkpoints on a split, in order; `(spec, checkpoint)` per job."""
+        ...
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What a tracker shows about a run as a whole.
+
+    Attributes:
+        run: Name of the run.
+        tags: Short facts (backbone, data set, git commit, …).
+        params: The resolved configuration, flat.
+        dataset: Name, content hash and description of the data.
+    """
+
+    run: str
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    dataset: Mapping[str, str]
+
+
+class Tracker(Protocol):
+    """A projection of the study store for people to look at.
+
+    No method blocks on a network or raises because a server is down: events are kept on disk
+    in order and delivered when it is back. All are idempotent per (run, stage, trial, epoch).
+    """
+
+    def start_run(self, info: RunInfo) -> None:
+        """Show the run as RUNNING; a run shown before is continued."""
+        ...
+
+    def start_trial(self, request: TrialRequest, *, tags: Mapping[str, str]) -> None:
+        """Show a trial as RUNNING beneath the run, with its resolved configuration."""
+        ...
+
+    def log_epoch(self, stage: str, report: EpochReport) -> None:
+        """Show one epoch's metrics of a trial."""
+        ...
+
+    def end_trial(self, stage: str, outcome: TrialOutcome, *, tags: Mapping[str, str]) -> None:
+        """Show the end of a trial (CANCELLED: as KILLED, until it goes on)."""
+        ...
+
+    def end_stage(
+        self, stage: str, *, tags: Mapping[str, str], metrics: Mapping[str, float]
+    ) -> None:
+        """Show a closed stage as a summary beneath the run."""
+        ...
+
+    def log_artifact(self, path: str, *, folder: str = "") -> None:
+        """Attach a file of the run's folder to the run; a later version replaces it."""
+        ...
+
+    def end_run(self, state: str, *, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
+        """Show the run's end: `finished`, `failed` or `interrupted`."""
+        ...
+
+    def run_ids(self) -> Mapping[tuple[str, int | None], str]:
+        """Tracking ids known so far: (stage, trial), (stage, None), and ("", None) the run."""
+        ...
+
+    def close(self, *, timeout_s: float) -> int:
+        """Deliver what is pending, at most this long; return how many events remain spooled."""
+        ...

@@ -1,0 +1,265 @@
+"""Frozen records that pass between protocol, engine and adapters (stdlib only)."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = [
+    "TRAINING_VERSION",
+    "EpochReport",
+    "OutcomeKind",
+    "StageResult",
+    "StudySpec",
+    "TrialOutcome",
+    "TrialRecord",
+    "TrialRequest",
+    "TrialSpec",
+    "TrialState",
+    "canonical_json",
+    "digest",
+    "float_token",
+]
+
+TRAINING_VERSION = 1
+"""Raised whenever the trainer changes what a configuration results in; part of every
+fingerprint, so that older results are not mistaken for new ones."""
+
+Json = Any
+
+
+def float_token(value: float) -> str:
+    """Write a float in one canonical way: the shortest form that reads back equal."""
+    return repr(float(value))
+
+
+def canonical_json(value: Json) -> str:
+    """Serialise to JSON with sorted keys, no spaces, and no NaN or infinity.
+
+    Raises:
+        ValueError: If `value` holds a non-finite number.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: Json) -> str:
+    """SHA-256 (hexadecimal) over the canonical JSON of `value`."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class TrialSpec:
+    """Everything that determines a trial's result.
+
+    Attributes:
+        base: The training configuration without hyperparameters and seed: backbone, loss-net,
+            objective, data set with its content hash, epochs, batch size. JSON values only.
+        params: Hyperparameters by name (`lr_p`, `lr_l`, `alpha`), tuned and fixed ones.
+        seed: Seed of initialisation and data order.
+    """
+
+    base: Mapping[str, Json]
+    params: Mapping[str, float]
+    seed: int
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the result: equal fingerprints mean equal trainings."""
+        return digest({**self._without_seed(), "seed": self.seed})
+
+    @property
+    def configuration_key(self) -> str:
+        """Identity of the configuration: the fingerprint with the seed left out."""
+        return digest(self._without_seed())
+
+    def training_config(self) -> dict[str, Json]:
+        """The flat configuration that `trainables.config.TrainingConfig` reads."""
+        return {**self.base, **self.params, "seed": self.seed}
+
+    def to_json(self) -> dict[str, Json]:
+        """The record as JSON values; `from_json` is its inverse."""
+        return {"base": dict(self.base), "params": dict(self.params), "seed": self.seed}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Json]) -> TrialSpec:
+        """Rebuild a record that `to_json` wrote."""
+        return cls(base=value["base"], params=value["params"], seed=value["seed"])
+
+    def _without_seed(self) -> dict[str, Json]:
+        return {
+            "training_version": TRAINING_VERSION,
+            "base": dict(self.base),
+            "params": {name: float(value) for name, value in self.params.items()},
+        }
+
+
+class TrialState(enum.StrEnum):
+    """State of a trial in the study store."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    PRUNED = "pruned"
+    FAILED = "failed"
+
+    @property
+    def ended(self) -> bool:
+        """Whether no further result can arrive."""
+        return self is not TrialState.RUNNING
+
+
+class OutcomeKind(enum.StrEnum):
+    """How a trial ended, as the runner saw it."""
+
+    COMPLETED = "completed"
+    STOPPED_EARLY = "stopped_early"
+    INVALID_METRIC = "invalid_metric"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    """Interrupted, not ended: the trial stays RUNNING in the store and is resumed later."""
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """One epoch of one trial.
+
+    Attributes:
+        trial: Number of the trial in its stage.
+        epoch: Epochs completed, from 1.
+        metrics: Finite figures by name, units as suffixes (`val_mpjpe_mm`).
+    """
+
+    trial: int
+    epoch: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class TrialOutcome:
+    """End of one trial.
+
+    Attributes:
+        trial: Number of the trial in its stage.
+        kind: How it ended.
+        value: Objective, `val_mpjpe_mm` of the best epoch; None if there is none.
+        epochs: Epochs completed.
+        best_epoch: Epoch of `value`.
+        metrics: Metrics of the best epoch.
+        checkpoint: Where the best weights lie (folder or URI); None if there are none.
+        seconds: Wall time of training, over all attempts that this driver saw.
+        device_seconds: Wall time times the accelerators (or CPUs) held.
+        attempts: How often the trial was started.
+        reason: For anything but COMPLETED: why, in one line.
+        traceback: The worker's traceback, if it raised.
+        node: Host that ran the last attempt.
+    """
+
+    trial: int
+    kind: OutcomeKind
+    value: float | None = None
+    epochs: int = 0
+    best_epoch: int | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    checkpoint: str | None = None
+    seconds: float = 0.0
+    device_seconds: float = 0.0
+    attempts: int = 1
+    reason: str = ""
+    traceback: str = ""
+    node: str = ""
+
+
+@dataclass(frozen=True)
+class TrialRequest:
+    """A trial to run: its number in the stage and everything that determines it."""
+
+    stage: str
+    trial: int
+    spec: TrialSpec
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """A trial as the study store knows it.
+
+    Attributes:
+        number: Number in its stage's study, from 0.
+        spec: What it trains.
+        state: Where it stands.
+        value: Objective in millimetres for a FINISHED trial, else None.
+        epochs: Epochs completed (or reported so far).
+        best_epoch: Epoch of `value`.
+        imported_from: `study#number` of the finished trial that this one repeats (carry-over
+            or cache); such a trial was not trained again.
+        outcome: The runner's record of the end; None while running.
+        mlflow_run_id: Tracking run that shows this trial, once known.
+    """
+
+    number: int
+    spec: TrialSpec
+    state: TrialState
+    value: float | None = None
+    epochs: int = 0
+    best_epoch: int | None = None
+    imported_from: str | None = None
+    outcome: TrialOutcome | None = None
+    mlflow_run_id: str | None = None
+
+
+@dataclass(frozen=True)
+class StudySpec:
+    """A stage's study: created once, then only opened when everything agrees.
+
+    Attributes:
+        run: Name of the run.
+        stage: Name of the stage; the study is `<run>/<stage>`.
+        distributions: Tuned hyperparameters by name, as JSON (`search_spaces.Parameter`).
+        definition: The stage in full, as JSON; a mismatch on reopening is refused.
+    """
+
+    run: str
+    stage: str
+    distributions: Mapping[str, Mapping[str, Json]]
+    definition: Mapping[str, Json]
+
+    @property
+    def study_name(self) -> str:
+        """Name of the Optuna study."""
+        return f"{self.run}/{self.stage}"
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """A closed stage: who won and why.
+
+    Attributes:
+        stage: Name of the stage.
+        winner: Number of the winning trial.
+        params: Its hyperparameters, tuned and fixed.
+        value: Its objective, millimetres.
+        reason: The decision in one sentence, for people.
+    """
+
+    stage: str
+    winner: int
+    params: Mapping[str, float]
+    value: float
+    reason: str
+
+    def to_json(self) -> dict[str, Json]:
+        """The record as JSON values; `from_json` is its inverse."""
+        return {
+            "stage": self.stage,
+            "winner": self.winner,
+            "params": dict(self.params),
+            "value": self.value,
+            "reason": self.reason,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Json]) -> StageResult:
+        """Rebuild a record that `to_json` wrote."""
+        return cls(**value)
