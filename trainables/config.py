@@ -97,9 +97,7 @@ class TrainingConfig(_Frozen):
         if self.loss_net != "none" and self.lr_l is None:
             raise ValueError(f"loss_net={self.loss_net!r} needs lr_l; set it, or loss_net='none'")
         if self.loss_net == "none" and self.alpha != 0.0:
-            raise ValueError(
-                f"alpha={self.alpha} has no effect with loss_net='none'; set alpha=0"
-            )
+            raise ValueError(f"alpha={self.alpha} has no effect with loss_net='none'; set alpha=0")
         return self
 
     @property

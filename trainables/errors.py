@@ -42,9 +42,7 @@ class NonFiniteError(TrainableError):
         last_finite: Last finite figures.
     """
 
-    def __init__(
-        self, what: str, *, epoch: int, step: int, last_finite: dict[str, float]
-    ) -> None:
+    def __init__(self, what: str, *, epoch: int, step: int, last_finite: dict[str, float]) -> None:
         figures = ", ".join(f"{name}={value:.6g}" for name, value in last_finite.items())
         super().__init__(
             f"{what} became non-finite in epoch {epoch}, step {step}; "

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from tuner.records import (
     EpochReport,
     StageResult,
+    StudyHistory,
     StudySpec,
     TrialOutcome,
     TrialRecord,
@@ -19,6 +20,7 @@ from tuner.records import (
 
 __all__ = [
     "Decision",
+    "EngineListener",
     "FeedState",
     "RunInfo",
     "Sampler",
@@ -29,23 +31,6 @@ __all__ = [
     "TrialObserver",
     "TrialRunner",
 ]
-
-
-@dataclass(frozen=True)
-class StudyHistory:
-    """One stage's study as it stands.
-
-    Attributes:
-        spec: The definition the study was created with.
-        trials: All trials in order of number.
-        result: The stage's result once it is closed, else None.
-        attributes: Further facts kept with the study (JSON), `test` metrics among them.
-    """
-
-    spec: StudySpec
-    trials: tuple[TrialRecord, ...]
-    result: StageResult | None
-    attributes: Mapping[str, Any]
 
 
 class StudyStore(Protocol):
@@ -103,6 +88,30 @@ class StudyStore(Protocol):
 
     def studies(self) -> tuple[str, ...]:
         """Names of all studies of the tuner in this storage, sorted."""
+        ...
+
+
+class EngineListener(Protocol):
+    """Who wants to know how a run proceeds (a progress view, say); must not raise or block."""
+
+    def on_stage(self, stage: str, *, planned: int, done: int, message: str) -> None:
+        """A stage was opened or taken up again, with so many trials planned and ended."""
+        ...
+
+    def on_trial_started(self, request: TrialRequest) -> None:
+        """A worker took up a trial."""
+        ...
+
+    def on_epoch(self, stage: str, report: EpochReport, *, epochs: int) -> None:
+        """A trial completed one of its `epochs`."""
+        ...
+
+    def on_trial_ended(self, stage: str, outcome: TrialOutcome) -> None:
+        """A trial ended."""
+        ...
+
+    def on_message(self, text: str) -> None:
+        """A decision or a warning, one line."""
         ...
 
 
@@ -225,7 +234,9 @@ class Tracker(Protocol):
         """Attach a file of the run's folder to the run; a later version replaces it."""
         ...
 
-    def end_run(self, state: str, *, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
+    def end_run(
+        self, state: str, *, metrics: Mapping[str, float], tags: Mapping[str, str]
+    ) -> None:
         """Show the run's end: `finished`, `failed` or `interrupted`."""
         ...
 

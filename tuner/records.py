@@ -14,6 +14,7 @@ __all__ = [
     "EpochReport",
     "OutcomeKind",
     "StageResult",
+    "StudyHistory",
     "StudySpec",
     "TrialOutcome",
     "TrialRecord",
@@ -263,3 +264,20 @@ class StageResult:
     def from_json(cls, value: Mapping[str, Json]) -> StageResult:
         """Rebuild a record that `to_json` wrote."""
         return cls(**value)
+
+
+@dataclass(frozen=True)
+class StudyHistory:
+    """One stage's study as it stands.
+
+    Attributes:
+        spec: The definition the study was created with.
+        trials: All trials in order of number.
+        result: The stage's result once it is closed, else None.
+        attributes: Further facts kept with the study (JSON), `test` metrics among them.
+    """
+
+    spec: StudySpec
+    trials: tuple[TrialRecord, ...]
+    result: StageResult | None
+    attributes: Mapping[str, Any]
