@@ -5,11 +5,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from tuner.records import (
     EpochReport,
-    StageResult,
     StudyHistory,
     StudySpec,
     TrialOutcome,
@@ -70,8 +69,10 @@ class StudyStore(Protocol):
         ...
 
     def tell(self, study_name: str, outcome: TrialOutcome) -> None:
-        """Record the end of a trial: COMPLETED → FINISHED, STOPPED_EARLY → PRUNED,
-        INVALID_METRIC and FAILED → FAILED; CANCELLED leaves it RUNNING.
+        """Record the end of a trial.
+
+        COMPLETED → FINISHED, STOPPED_EARLY → PRUNED, INVALID_METRIC and FAILED → FAILED;
+        CANCELLED leaves it RUNNING.
 
         Idempotent: telling the same outcome of an ended trial again changes nothing.
         """

@@ -1,0 +1,170 @@
+"""The one loop that joins protocol and ports: read the history, act, repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from tuner.errors import RunFailedError
+from tuner.ports import EngineListener, Sampler, StudyStore, Tracker, TrialRunner
+from tuner.protocol.actions import (
+    AskTrials,
+    CloseStage,
+    EvaluateWinners,
+    Finished,
+    GiveUp,
+    ImportTrials,
+    OpenStage,
+    RunTrials,
+)
+from tuner.protocol.greedy import RETRY_ROUNDS, TEST_METRICS, History, next_action
+from tuner.protocol.selection import best_trial
+from tuner.protocol.stages import Protocol
+from tuner.records import EpochReport, StudyHistory, TrialRequest, TrialSpec, TrialState
+from tuner.session import StageSession, read_history, record_trials
+
+__all__ = ["Ports", "run_protocol"]
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The adapters that a run works with.
+
+    Attributes:
+        store: Where the truth is kept.
+        runner: What runs trials.
+        tracker: What people look at.
+        listener: Who is told how the run proceeds.
+        sampler_for: Gives a stage's sampler, by name of stage; only asked where the stage's
+            points are not fixed in advance.
+    """
+
+    store: StudyStore
+    runner: TrialRunner
+    tracker: Tracker
+    listener: EngineListener
+    sampler_for: Callable[[str], Sampler]
+
+
+def run_protocol(protocol: Protocol, ports: Ports) -> None:
+    """Run a protocol to its end, from wherever the store says it stands.
+
+    Raises:
+        RunFailedError: If no trial of a stage finished; the message lists why.
+        RunInterruptedError: After SIGINT or SIGTERM; calling again goes on.
+        StoreError: If the store failed.
+    """
+    _reopen_given_up(protocol, ports.store)
+    while _carry_out_next(protocol, ports):
+        pass
+
+
+def _carry_out_next(protocol: Protocol, ports: Ports) -> bool:
+    """Take one step; False when the run is finished."""
+    history = read_history(protocol, ports.store)
+    action = next_action(protocol, history)
+    match action:
+        case OpenStage():
+            ports.store.open_study(action.study)
+            ports.listener.on_message(f"{action.stage}: {action.reason}")
+        case ImportTrials():
+            _import(protocol, action, history, ports)
+        case AskTrials():
+            record_trials(protocol, action, ports.store, ports.sampler_for)
+        case RunTrials():
+            session = StageSession(
+                protocol,
+                action.stage,
+                store=ports.store,
+                tracker=ports.tracker,
+                listener=ports.listener,
+                sampler_for=ports.sampler_for,
+            )
+            ports.runner.run(session, session)
+            session.keep_tracking_ids()
+        case CloseStage():
+            _close(protocol, action, history, ports)
+        case EvaluateWinners():
+            _evaluate(protocol, action, history, ports)
+        case GiveUp():
+            listed = "\n".join(f"  - {failure}" for failure in action.failures)
+            raise RunFailedError(
+                f"{action.reason}:\n{listed}\n"
+                "Remove the cause, then repeat the command: the run goes on from here, and the "
+                "failed trials are tried once more."
+            )
+        case Finished():
+            ports.listener.on_message(action.reason)
+            return False
+    return True
+
+
+def _reopen_given_up(protocol: Protocol, store: StudyStore) -> None:
+    """Let the failed points of a stage that was given up be tried once more."""
+    history = read_history(protocol, store)
+    action = next_action(protocol, history)
+    if isinstance(action, GiveUp):
+        rounds = int(history[action.stage].attributes.get(RETRY_ROUNDS, 0))
+        store.annotate(protocol.study_name(action.stage), RETRY_ROUNDS, rounds + 1)
+
+
+def _import(protocol: Protocol, action: ImportTrials, history: History, ports: Ports) -> None:
+    """Copy finished trials into the stage's study, and show each as a trial of this stage."""
+    first = len(history[action.stage].trials)
+    for number, (source, trial) in enumerate(action.trials, start=first):
+        origin = f"{source}#{trial.number}"
+        tags = {"imported_from": origin, "fingerprint": trial.spec.fingerprint}
+        ports.tracker.start_trial(TrialRequest(action.stage, number, trial.spec), tags=tags)
+        if trial.outcome is not None:
+            outcome = replace(trial.outcome, trial=number)
+            report = EpochReport(number, outcome.best_epoch or trial.epochs, outcome.metrics)
+            ports.tracker.log_epoch(action.stage, report)
+            ports.tracker.end_trial(action.stage, outcome, tags={"state": "completed"})
+        ports.store.import_finished(protocol.study_name(action.stage), trial, origin)
+    ports.listener.on_message(f"{action.reason}: not trained again")
+
+
+def _close(protocol: Protocol, action: CloseStage, history: History, ports: Ports) -> None:
+    study = history[action.stage]
+    states = [trial.state for trial in study.trials]
+    imported = sum(trial.imported_from is not None for trial in study.trials)
+    ports.tracker.end_stage(
+        action.stage,
+        tags={
+            "study": study.spec.study_name,
+            "decision": action.reason,
+            "winner": str(action.result.winner),
+        },
+        metrics={
+            "best_val_mpjpe_mm": action.result.value,
+            **{f"best_{name}": value for name, value in action.result.params.items()},
+            "trials_finished": states.count(TrialState.FINISHED),
+            "trials_pruned": states.count(TrialState.PRUNED),
+            "trials_failed": states.count(TrialState.FAILED),
+            "trials_carried_over": imported,
+        },
+    )
+    ports.store.annotate(protocol.study_name(action.stage), "result", action.result.to_json())
+    ports.listener.on_message(action.reason)
+
+
+def _evaluate(protocol: Protocol, action: EvaluateWinners, history: History, ports: Ports) -> None:
+    ports.listener.on_message(action.reason)
+    jobs = [_winner_job(history[stage]) for stage in action.stages]
+    results = ports.runner.evaluate(jobs, split="test")
+    for stage, metrics in zip(action.stages, results, strict=True):
+        ports.store.annotate(protocol.study_name(stage), TEST_METRICS, _plain(metrics))
+
+
+def _winner_job(study: StudyHistory) -> tuple[TrialSpec, str]:
+    winner = best_trial(study.trials)
+    if winner is None or winner.outcome is None or winner.outcome.checkpoint is None:
+        raise RunFailedError(
+            f"the winner of {study.spec.study_name} has no checkpoint to evaluate; "
+            "its folder was removed, or the run was made without checkpoints"
+        )
+    return winner.spec, winner.outcome.checkpoint
+
+
+def _plain(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()}

@@ -1,0 +1,106 @@
+"""What `tuner greedy` was asked to do, checked; `tuner.wiring` turns it into a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tuner.errors import ConfigurationError
+from tuner.presets import PresetName
+from tuner.protocol.stages import SamplerKind
+from tuner.records import digest
+
+__all__ = ["GreedyConfig", "describe_faults", "parse_greedy_config"]
+
+
+class GreedyConfig(BaseModel):
+    """One greedy run, as asked for. Field names are those of the command line.
+
+    Attributes:
+        backbone: Pose-net to tune.
+        dataset: Data set to train on.
+        data_dir: Folder of its files; None for bundled data.
+        keypoints: Which 2D key points.
+        loss_net: Loss-net of stages 2 and 3.
+        objective: What the loss-net is trained with.
+        input: How the loss-net sees 2D and 3D.
+        preset: How much is trained.
+        sampler: How points are chosen.
+        space: Search space, a name or a YAML file; None for the preset's.
+        trials: Trials per stage for `random` and `tpe`; None for the preset's.
+        epochs: Epochs per training; None for the preset's.
+        seed: Base seed.
+        name: Name of the run; None for one made from the fields above.
+        overrides: Further fields of the training configuration.
+        address: Ray cluster: `local`, `auto`, or an address.
+        max_concurrent: Upper bound of trials at a time; None for what fits.
+        cpus_per_trial: CPUs that a trial holds.
+        gpus_per_trial: GPUs (or a fraction) that a trial holds; None for 1 where there are any.
+        max_failures: Retries of a trial whose worker died.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: str
+    dataset: str = "sample"
+    data_dir: Path | None = None
+    keypoints: str = "gt"
+    loss_net: Literal["graph", "mlp"] = "graph"
+    objective: Literal["margin", "nce"] = "margin"
+    input: Literal["M3"] = "M3"
+    preset: PresetName = "quick"
+    sampler: SamplerKind = "grid"
+    space: str | None = None
+    trials: int | None = Field(default=None, ge=1)
+    epochs: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0)
+    name: str | None = None
+    overrides: dict[str, Any] = Field(default_factory=dict)
+    address: str = "local"
+    max_concurrent: int | None = Field(default=None, ge=1)
+    cpus_per_trial: float = Field(default=1.0, gt=0)
+    gpus_per_trial: float | None = Field(default=None, ge=0)
+    max_failures: int = Field(default=3, ge=0)
+
+    @property
+    def run_name(self) -> str:
+        """The given name, or one made from everything that determines the result."""
+        if self.name is not None:
+            return self.name
+        fields = self.model_dump(mode="json", include=RESULT_FIELDS)
+        return f"{self.backbone}-{self.dataset}-{self.loss_net}-{self.preset}-{digest(fields)[:6]}"
+
+
+RESULT_FIELDS = {
+    *("backbone", "dataset", "keypoints", "loss_net", "objective", "input", "preset"),
+    *("sampler", "space", "trials", "epochs", "seed", "overrides"),
+}
+"""Fields that determine the result; the others say where and how fast."""
+
+
+def parse_greedy_config(values: dict[str, Any]) -> GreedyConfig:
+    """Check the values of a command line or settings file.
+
+    Raises:
+        ConfigurationError: If any is wrong; the message lists every fault.
+    """
+    try:
+        return GreedyConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigurationError.from_faults(describe_faults(error)) from error
+
+
+def describe_faults(error: ValidationError, *, prefix: str = "--") -> list[str]:
+    """One line per fault: option, what was found, what is expected."""
+    faults = []
+    for line in error.errors(include_url=False):
+        where = ".".join(str(part) for part in line["loc"])
+        option = f"{prefix}{where.replace('_', '-') if prefix == '--' else where}"
+        message = line["msg"].removeprefix("Value error, ")
+        if line["type"] == "extra_forbidden":
+            message = "is no known option"
+        found = "" if line["type"] == "missing" or not where else f" = {line['input']!r}"
+        faults.append(f"{option if where else 'configuration'}{found}: {message}")
+    return faults

@@ -1,0 +1,56 @@
+"""Presets: how much is trained. What is trained stays the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+__all__ = ["PRESETS", "Preset", "PresetName"]
+
+PresetName = Literal["quick", "standard", "paper"]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Training fields, data fields, search space and budget that a preset sets.
+
+    Attributes:
+        description: One line for people.
+        training: Fields of the training configuration.
+        data: Fields of its data part.
+        space: Name of the search space.
+        trials: Trials per stage for samplers that draw from ranges.
+    """
+
+    description: str
+    training: Mapping[str, Any]
+    data: Mapping[str, Any]
+    space: str
+    trials: Mapping[str, int]
+
+
+PRESETS: Mapping[PresetName, Preset] = {
+    "quick": Preset(
+        description="minutes on a CPU: full-width nets, little data, few epochs, and energy "
+        "terms on a random part of each batch",
+        training={"batch_size": 256, "epochs": 5, "steps_per_epoch": 40, "energy_poses": 16},
+        data={"max_eval_poses": 2000},
+        space="quick",
+        trials={"lr_p": 3, "lr_l": 4, "alpha": 3},
+    ),
+    "standard": Preset(
+        description="an afternoon on one GPU: all data, the energy terms on a part of each batch",
+        training={"batch_size": 1024, "epochs": 20, "energy_poses": 256},
+        data={},
+        space="standard",
+        trials={"lr_p": 8, "lr_l": 16, "alpha": 8},
+    ),
+    "paper": Preset(
+        description="the paper's budget (A.2.1): batch 1024, 50 epochs, every pose, Table 8's grid",
+        training={"batch_size": 1024, "epochs": 50},
+        data={},
+        space="paper",
+        trials={"lr_p": 8, "lr_l": 24, "alpha": 12},
+    ),
+}

@@ -1,0 +1,121 @@
+"""What the protocol can ask for next: small frozen values, each with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tuner.records import StageResult, StudySpec, TrialRecord
+
+__all__ = [
+    "Action",
+    "AskTrials",
+    "CloseStage",
+    "EvaluateWinners",
+    "Finished",
+    "GiveUp",
+    "ImportTrials",
+    "OpenStage",
+    "PlannedTrial",
+    "RunTrials",
+]
+
+
+@dataclass(frozen=True)
+class OpenStage:
+    """Create the stage's study."""
+
+    stage: str
+    study: StudySpec
+    reason: str
+
+
+@dataclass(frozen=True)
+class ImportTrials:
+    """Take finished trials over from an earlier stage, in this order."""
+
+    stage: str
+    trials: tuple[tuple[str, TrialRecord], ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """A trial to record: its number, its point (None: ask the sampler), its fixed values.
+
+    Attributes:
+        number: Number that it will get in the study.
+        point: Tuned hyperparameters; None where the sampler proposes them.
+        fixed: Hyperparameters fixed by earlier stages.
+        batch_start: First number of the sampler's batch.
+        seed: Seed of its training.
+    """
+
+    number: int
+    point: Mapping[str, float] | None
+    fixed: Mapping[str, float]
+    batch_start: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class AskTrials:
+    """Record these trials as RUNNING."""
+
+    stage: str
+    trials: tuple[PlannedTrial, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class RunTrials:
+    """Run the trials that are RUNNING in the study until they have ended."""
+
+    stage: str
+    numbers: tuple[int, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class CloseStage:
+    """Write the stage's result down."""
+
+    stage: str
+    result: StageResult
+    reason: str
+
+
+@dataclass(frozen=True)
+class EvaluateWinners:
+    """Compute the test metrics of these stages' winners."""
+
+    stages: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class GiveUp:
+    """No trial of the stage finished: stop, resumably."""
+
+    stage: str
+    failures: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Everything is done."""
+
+    reason: str
+
+
+Action = (
+    OpenStage
+    | ImportTrials
+    | AskTrials
+    | RunTrials
+    | CloseStage
+    | EvaluateWinners
+    | GiveUp
+    | Finished
+)

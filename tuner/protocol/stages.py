@@ -1,0 +1,163 @@
+"""Stages as data: what is tuned, what is fixed from where, with which budget (paper A.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from search_spaces import GreedySpace, StageSpace
+from tuner.errors import ConfigurationError
+from tuner.records import digest
+
+__all__ = ["ALPHA_STAGE", "LR_L_STAGE", "LR_P_STAGE", "Protocol", "SamplerKind", "Stage"]
+__all__ += ["build_greedy_protocol"]
+
+SamplerKind = Literal["grid", "random", "tpe"]
+
+LR_P_STAGE = "1-lr_p"
+LR_L_STAGE = "2-lr_l"
+ALPHA_STAGE = "3-alpha"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a protocol.
+
+    Attributes:
+        name: Name of the stage, `1-lr_p`; its study is `<run>/<name>`.
+        keeps: Tuned hyperparameters that later stages take from the winner.
+        space: What is tuned, and where.
+        fixed_from: Hyperparameters fixed to the winner's value of an earlier stage.
+        base: Training configuration without hyperparameters and seed.
+        sampler: How points are chosen. A grid is fixed in advance.
+        trials: Trials to run; ignored by `grid`, which runs every point.
+        batch_size: A sampler that learns is asked for so many trials at a time, once the
+            batch before has ended, so that timing cannot change what it proposes.
+        carry_over: Earlier stages whose finished trials with the same configuration enter
+            this study as finished ones.
+    """
+
+    name: str
+    keeps: tuple[str, ...]
+    space: StageSpace
+    fixed_from: Mapping[str, str]
+    base: Mapping[str, Any]
+    sampler: SamplerKind = "grid"
+    trials: int = 0
+    batch_size: int = 4
+    carry_over: tuple[str, ...] = ()
+
+    def definition(self, fixed: Mapping[str, float]) -> dict[str, Any]:
+        """Everything that a reopened study must agree with, as JSON values."""
+        return {
+            "keeps": list(self.keeps),
+            "space": self.space.distributions(),
+            "fixed": dict(fixed),
+            "base": dict(self.base),
+            "sampler": self.sampler,
+            "trials": self.trials,
+            "batch_size": self.batch_size,
+        }
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Stages in order, for one run.
+
+    Attributes:
+        run: Name of the run.
+        seed: Base seed of everything.
+        stages: In order; the first is the baseline, the last decides.
+    """
+
+    run: str
+    seed: int
+    stages: tuple[Stage, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        known: set[str] = set()
+        for stage in self.stages:
+            for name, source in stage.fixed_from.items():
+                if source not in known:
+                    raise ConfigurationError(
+                        f"stage {stage.name!r} fixes {name} from {source!r}, "
+                        f"which is no earlier stage (earlier: {sorted(known) or 'none'})"
+                    )
+            if stage.name in known:
+                raise ConfigurationError(f"stage name {stage.name!r} is used twice")
+            known.add(stage.name)
+
+    def study_name(self, stage: str) -> str:
+        """Name of a stage's study."""
+        return f"{self.run}/{stage}"
+
+    def fingerprint(self) -> str:
+        """Identity of everything that determines the run's result, its name left out."""
+        return digest(
+            {
+                "seed": self.seed,
+                "stages": [[stage.name, stage.definition({})] for stage in self.stages],
+            }
+        )
+
+
+def build_greedy_protocol(
+    run: str,
+    *,
+    seed: int,
+    space: GreedySpace,
+    base: Mapping[str, Any],
+    baseline: Mapping[str, Any],
+    sampler: SamplerKind = "grid",
+    trials: Mapping[str, int] | None = None,
+    batch_size: int = 4,
+) -> Protocol:
+    """The paper's protocol: lr_p alone, then lr_l and α together, then α (A.5).
+
+    Args:
+        run: Name of the run.
+        seed: Base seed.
+        space: Where each stage looks.
+        base: Training configuration of stages 2 and 3.
+        baseline: Training configuration of stage 1: the same without loss-net.
+        sampler: `grid` runs every grid point; `random` and `tpe` draw from the ranges.
+        trials: Trials per stage (`lr_p`, `lr_l`, `alpha`) for `random` and `tpe`.
+        batch_size: Trials that a learning sampler is asked for at a time.
+    """
+    budget = trials or {}
+    common: dict[str, Any] = {"sampler": sampler, "batch_size": batch_size}
+    return Protocol(
+        run=run,
+        seed=seed,
+        stages=(
+            Stage(
+                name=LR_P_STAGE,
+                keeps=("lr_p",),
+                space=space.stages["lr_p"],
+                fixed_from={},
+                base=baseline,
+                trials=budget.get("lr_p", 0),
+                **common,
+            ),
+            Stage(
+                name=LR_L_STAGE,
+                keeps=("lr_l",),
+                space=space.stages["lr_l"],
+                fixed_from={"lr_p": LR_P_STAGE},
+                base=base,
+                trials=budget.get("lr_l", 0),
+                **common,
+            ),
+            Stage(
+                name=ALPHA_STAGE,
+                keeps=("alpha",),
+                space=space.stages["alpha"],
+                fixed_from={"lr_p": LR_P_STAGE, "lr_l": LR_L_STAGE},
+                base=base,
+                trials=budget.get("alpha", 0),
+                carry_over=(LR_L_STAGE,),
+                **common,
+            ),
+        ),
+    )

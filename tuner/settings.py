@@ -1,0 +1,104 @@
+"""Where things are kept: the only reader of environment variables and settings files."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tuner.errors import ConfigurationError
+
+__all__ = ["RUN_NAME", "Locations", "read_yaml", "resolve_locations"]
+
+RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+"""What a run may be called: it becomes a folder, a study name and a job id."""
+
+
+@dataclass(frozen=True)
+class Locations:
+    """Where a run's state, tracking and files live.
+
+    Attributes:
+        home: Folder of everything that is not elsewhere by choice.
+        storage: Study store: a database URL, or `journal:PATH`.
+        tracking_uri: MLflow tracking: a database URL or a server; `none` for a plain log.
+        artifact_root: Where MLflow keeps artifacts, if it is not a server that decides itself.
+    """
+
+    home: Path
+    storage: str
+    tracking_uri: str
+    artifact_root: str
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of all checkpoints, by fingerprint."""
+        return self.home / "checkpoints"
+
+    def run_folder(self, run: str) -> Path:
+        """Folder of one run's report, decision log and spool.
+
+        Raises:
+            ConfigurationError: If the name is no plain word.
+        """
+        if not RUN_NAME.fullmatch(run):
+            raise ConfigurationError(
+                f"--name {run!r}: a run's name consists of letters, digits, '.', '_' and '-', "
+                "starts with a letter or digit and has at most 100 characters"
+            )
+        return self.home / "runs" / run
+
+
+def resolve_locations(
+    *,
+    home: Path | None = None,
+    storage: str | None = None,
+    tracking_uri: str | None = None,
+    artifact_root: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Locations:
+    """Fill in what the command line left open: environment variables, then defaults.
+
+    Args:
+        home: `--home`, else TUNER_HOME, else `./tuner-runs`.
+        storage: `--storage`, else TUNER_STORAGE, else one journal file in `home`.
+        tracking_uri: `--tracking-uri`, else MLFLOW_TRACKING_URI, else a SQLite file in `home`.
+        artifact_root: `--artifact-root`, else TUNER_ARTIFACT_ROOT, else a folder in `home`.
+        environment: Variables to read; the process's own by default.
+    """
+    variables = os.environ if environment is None else environment
+    folder = Path(home or variables.get("TUNER_HOME") or "tuner-runs").expanduser().absolute()
+    return Locations(
+        home=folder,
+        storage=storage or variables.get("TUNER_STORAGE") or f"journal:{folder}/studies.journal",
+        tracking_uri=tracking_uri
+        or variables.get("MLFLOW_TRACKING_URI")
+        or f"sqlite:///{folder}/mlflow.db",
+        artifact_root=artifact_root
+        or variables.get("TUNER_ARTIFACT_ROOT")
+        or str(folder / "mlflow-artifacts"),
+    )
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a settings file: a mapping at its top.
+
+    Raises:
+        ConfigurationError: If it cannot be read, is no YAML, or is no mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"--config {path}: cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"--config {path}: no valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigurationError(
+            f"--config {path}: found {type(content).__name__}, expected `option: value` lines"
+        )
+    return {str(key).replace("-", "_"): value for key, value in content.items()}
