@@ -1,0 +1,257 @@
+"""The numbers of a report as plain rows, shared by terminal, Markdown and HTML (pure)."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tuner.protocol.selection import format_value
+from tuner.reports.run_summary import RunSummary, StageSummary, TrialRow
+
+__all__ = [
+    "METRICS",
+    "ComparisonRow",
+    "Metric",
+    "StageRow",
+    "comparison_rows",
+    "duration_text",
+    "headline",
+    "next_steps",
+    "params_text",
+    "place_rows",
+    "selection_note",
+    "stage_rows",
+    "winner_checkpoint",
+]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is shown. All are errors: lower is better.
+
+    Attributes:
+        key: Its name in results.
+        label: Its name for people.
+        unit: Its unit.
+        meaning: One line for people.
+    """
+
+    key: str
+    label: str
+    unit: str
+    meaning: str
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric("mpjpe_mm", "MPJPE", "mm", "mean distance between predicted and true joints"),
+    Metric("p_mpjpe_mm", "P-MPJPE", "mm", "the same after rotating, moving and scaling to fit"),
+    Metric("n_mpjpe_mm", "N-MPJPE", "mm", "the same after scaling to fit"),
+    Metric("lse", "LSE", "%", "difference in length between left and right limbs"),
+    Metric("lle", "LLE", "%", "error of limb lengths"),
+    Metric("bsle", "BSLE", "%", "error of the lengths of all body segments"),
+)
+"""Metrics of the comparison, in order; those that a run does not have are left out."""
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """One metric of the baseline beside SEAL's, on the test split.
+
+    Attributes:
+        metric: Which.
+        baseline: The baseline's value.
+        seal: SEAL's value; None while it is not known.
+        difference: SEAL minus baseline; negative is better.
+        percent: The difference in percent of the baseline; None if that is 0.
+    """
+
+    metric: Metric
+    baseline: float
+    seal: float | None
+    difference: float | None
+    percent: float | None
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """One stage's line: what was tuned, how its trials ended, who won.
+
+    Attributes:
+        name: Name of the stage.
+        trials: How its trials stand, in words.
+        tuned: The winner's tuned hyperparameters, in words.
+        fixed: Its fixed ones.
+        val_mpjpe_mm: Its objective.
+        state: `closed`, `open` or `failed`.
+        decision: The decision in one sentence.
+    """
+
+    name: str
+    trials: str
+    tuned: str
+    fixed: str
+    val_mpjpe_mm: float | None
+    state: str
+    decision: str
+
+
+def params_text(params: Mapping[str, float]) -> str:
+    """Hyperparameters for people: `lr_l 1e-4, alpha 5e-3`."""
+    return ", ".join(f"{name} {format_value(value)}" for name, value in params.items())
+
+
+def duration_text(seconds: float) -> str:
+    """A duration for people: `8 s`, `3 min 20 s`, `2 h 05 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def comparison_rows(summary: RunSummary) -> list[ComparisonRow]:
+    """Baseline against SEAL on every metric that the baseline has; empty before the test."""
+    baseline = summary.baseline.test if summary.baseline else None
+    seal = summary.seal.test if summary.seal else None
+    return [
+        _comparison(metric, baseline[metric.key], (seal or {}).get(metric.key))
+        for metric in METRICS
+        if baseline is not None and metric.key in baseline
+    ]
+
+
+def stage_rows(summary: RunSummary) -> list[StageRow]:
+    """One row per stage that has begun."""
+    return [_stage_row(stage) for stage in summary.stages]
+
+
+def headline(summary: RunSummary) -> str:
+    """The result in one sentence, without more than the numbers say."""
+    if summary.state == "failed":
+        stage = next(stage for stage in summary.stages if stage.given_up)
+        return f"Stage {stage.name} has no result: every trial failed."
+    rows = {row.metric.key: row for row in comparison_rows(summary)}
+    row = rows.get("mpjpe_mm")
+    if row is None or row.seal is None or row.difference is None or row.percent is None:
+        closed = sum(stage.closed for stage in summary.stages)
+        return f"The run is not finished: {closed} stages closed, {summary.trainings} trainings."
+    change = "lowers" if row.difference < 0 else "raises"
+    if f"{abs(row.difference):.2f}" == "0.00":
+        return f"SEAL leaves MPJPE on test where the baseline has it, at {row.seal:.2f} mm."
+    return (
+        f"SEAL {change} MPJPE on test by {abs(row.difference):.2f} mm "
+        f"({row.percent:+.1f} %): {row.baseline:.2f} to {row.seal:.2f} mm."
+    )
+
+
+def selection_note(summary: RunSummary) -> str:
+    """On which data the choice was made, for every report to say."""
+    if summary.configuration.get("select_on") == "test":
+        return (
+            "Chosen on the TEST split (select_on = test, as the paper did): the test figures "
+            "are optimistic."
+        )
+    return "Chosen on the validation split; the test split was used once, for these two."
+
+
+def winner_checkpoint(summary: RunSummary) -> str | None:
+    """Where the weights of the best configuration so far lie."""
+    for tested in (summary.seal, summary.baseline):
+        if tested is not None and tested.checkpoint is not None:
+            return tested.checkpoint
+    return None
+
+
+def place_rows(summary: RunSummary) -> list[tuple[str, str]]:
+    """Where everything is, as (what, where)."""
+    places = [
+        ("studies", summary.storage),
+        ("tracking", summary.tracking_uri),
+        ("tracking run", summary.mlflow_run_id or ""),
+        ("report", f"{summary.artifacts}/report.html" if summary.artifacts else ""),
+        ("weights", winner_checkpoint(summary) or ""),
+    ]
+    return [(what, where) for what, where in places if where]
+
+
+def next_steps(summary: RunSummary) -> list[tuple[str, str]]:
+    """Commands that make sense now, as (command, what it does)."""
+    run = shlex.quote(summary.run)
+    if summary.state == "finished":
+        steps = [
+            ("tuner ui", "browse trials, curves and artifacts in the MLflow UI"),
+            (f"tuner runs show {run}", "this table again, with every decision"),
+        ]
+        return steps + _larger_run(summary)
+    goal = "try the failed trials once more" if summary.state == "failed" else "go on"
+    return [
+        (f"tuner runs resume {run}", f"{goal}; nothing finished is trained again"),
+        (f"tuner runs show {run}", "what is done so far"),
+        ("tuner ui", "browse trials and curves in the MLflow UI"),
+    ]
+
+
+LARGER_PRESETS: Mapping[str, str] = {"quick": "standard", "standard": "paper"}
+
+
+def _larger_run(summary: RunSummary) -> list[tuple[str, str]]:
+    """The same search with the next larger preset, if the configuration names one."""
+    config = summary.configuration
+    larger = LARGER_PRESETS.get(str(config.get("preset")))
+    if larger is None or not config.get("backbone"):
+        return []
+    command = f"tuner greedy --backbone {shlex.quote(str(config['backbone']))}"
+    if config.get("dataset"):
+        command += f" --dataset {shlex.quote(str(config['dataset']))}"
+    if config.get("data_dir"):
+        command += f" --data-dir {shlex.quote(str(config['data_dir']))}"
+    return [(f"{command} --preset {larger}", "a longer search, on a GPU")]
+
+
+def _comparison(metric: Metric, baseline: float, seal: float | None) -> ComparisonRow:
+    if seal is None:
+        return ComparisonRow(metric, baseline, None, None, None)
+    difference = seal - baseline
+    percent = 100.0 * difference / baseline if baseline else None
+    return ComparisonRow(metric, baseline, seal, difference, percent)
+
+
+def _stage_row(stage: StageSummary) -> StageRow:
+    params = stage.winner.params if stage.winner else {}
+    return StageRow(
+        name=stage.name,
+        trials=_counts_text(stage),
+        tuned=params_text({name: params[name] for name in stage.tunes if name in params}),
+        fixed=params_text({n: value for n, value in params.items() if n not in stage.tunes}),
+        val_mpjpe_mm=stage.winner.val_mpjpe_mm if stage.winner else None,
+        state="closed" if stage.closed else ("failed" if stage.given_up else "open"),
+        decision=stage.reason or _open_text(stage),
+    )
+
+
+def _counts_text(stage: StageSummary) -> str:
+    counts = stage.counts
+    parts = [f"{counts.finished} of {counts.total}"]
+    for count, word in (
+        (counts.cached, "reused"),
+        (counts.pruned, "pruned"),
+        (counts.failed, "failed"),
+        (counts.running, "open"),
+    ):
+        if count:
+            parts.append(f"{count} {word}")
+    return ", ".join(parts)
+
+
+def _open_text(stage: StageSummary) -> str:
+    if stage.given_up:
+        return f"no trial finished: {_first_reason(stage.trials)}"
+    if stage.winner is None:
+        return "no trial has finished yet"
+    return "best so far; the stage is open"
+
+
+def _first_reason(trials: tuple[TrialRow, ...]) -> str:
+    return next((trial.reason for trial in trials if trial.reason), "no reason recorded")

@@ -1,0 +1,117 @@
+"""The final table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from tuner.reports.run_summary import RunSummary
+from tuner.reports.tables import (
+    ComparisonRow,
+    comparison_rows,
+    duration_text,
+    headline,
+    next_steps,
+    params_text,
+    place_rows,
+    selection_note,
+    stage_rows,
+)
+
+__all__ = ["print_summary", "render_summary"]
+
+STATE_STYLES = {"finished": "green", "open": "yellow", "failed": "red"}
+
+
+def print_summary(summary: RunSummary, console: Console) -> None:
+    """Print a run: comparison, stages, where everything is, what to do next."""
+    console.print(render_summary(summary))
+
+
+def render_summary(summary: RunSummary) -> RenderableType:
+    """Build what `print_summary` prints; fits 80 columns."""
+    title = Text.assemble(
+        (f"Run {summary.run}", "bold"), "  ", (summary.state, STATE_STYLES[summary.state])
+    )
+    parts: list[RenderableType] = [Text(), title, Text(headline(summary)), Text()]
+    comparison = comparison_rows(summary)
+    if comparison:
+        parts += [_comparison_table(comparison), *_configurations(summary), Text()]
+    parts += [_stage_table(summary), Text()]
+    parts += [_pairs("Where everything is", place_rows(summary)), Text()]
+    parts += [_steps(next_steps(summary))]
+    return Group(*parts)
+
+
+def _comparison_table(rows: Sequence[ComparisonRow]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", title_style="bold")
+    table.title = "Test split: baseline against SEAL (lower is better)"
+    table.add_column("metric")
+    for name in ("baseline", "SEAL", "difference", "percent"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        style = "" if row.difference is None else ("green" if row.difference < 0 else "red")
+        table.add_row(
+            f"{row.metric.label} ({row.metric.unit})",
+            f"{row.baseline:.2f}",
+            _number(row.seal),
+            Text(_number(row.difference, sign=True), style=style),
+            Text(_number(row.percent, sign=True, digits=1, unit=" %"), style=style),
+        )
+    return table
+
+
+def _configurations(summary: RunSummary) -> list[Text]:
+    lines = [Text(selection_note(summary), style="dim")]
+    for label, tested in (("baseline", summary.baseline), ("SEAL", summary.seal)):
+        if tested is not None:
+            lines.append(Text.assemble((f"{label}: ", "bold"), params_text(tested.params)))
+    return lines
+
+
+def _stage_table(summary: RunSummary) -> Group:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", title_style="bold")
+    table.title = "Stages"
+    table.add_column("stage", no_wrap=True)
+    table.add_column("trials finished")
+    table.add_column("best")
+    table.add_column("val MPJPE", justify="right", no_wrap=True)
+    rows = stage_rows(summary)
+    for row in rows:
+        value = "" if row.val_mpjpe_mm is None else f"{row.val_mpjpe_mm:.2f} mm"
+        table.add_row(row.name, row.trials, row.tuned, value)
+    decisions = [Padding(Text(row.decision, style="dim"), (0, 0, 0, 2)) for row in rows]
+    effort = (
+        f"{summary.trainings} trainings, {duration_text(summary.seconds)} of training time "
+        f"({summary.device_seconds / 3600:.2f} device-hours)"
+    )
+    return Group(table, *decisions, Text(effort))
+
+
+def _pairs(title: str, rows: Sequence[tuple[str, str]]) -> Group:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    # a path that is cut with dots cannot be copied
+    grid.add_column(overflow="fold")
+    for what, where in rows:
+        grid.add_row(f"  {what}", Text(where))
+    return Group(Text(title, style="bold"), grid)
+
+
+def _steps(rows: Sequence[tuple[str, str]]) -> Group:
+    lines: list[RenderableType] = [Text("What to do next", style="bold")]
+    for command, meaning in rows:
+        lines.append(Padding(Text(command, style="cyan"), (0, 0, 0, 2)))
+        lines.append(Padding(Text(meaning, style="dim"), (0, 0, 0, 6)))
+    return Group(*lines)
+
+
+def _number(value: float | None, *, sign: bool = False, digits: int = 2, unit: str = "") -> str:
+    if value is None:
+        return "-"
+    return f"{value:+.{digits}f}{unit}" if sign else f"{value:.{digits}f}{unit}"
