@@ -46,8 +46,15 @@ class Ports:
     sampler_for: Callable[[str], Sampler]
 
 
-def run_protocol(protocol: Protocol, ports: Ports) -> None:
+def run_protocol(
+    protocol: Protocol, ports: Ports, *, keep: Mapping[str, object] | None = None
+) -> None:
     """Run a protocol to its end, from wherever the store says it stands.
+
+    Args:
+        protocol: The stages.
+        ports: The adapters.
+        keep: JSON facts to keep with the first study (the run's configuration, say).
 
     Raises:
         RunFailedError: If no trial of a stage finished; the message lists why.
@@ -55,6 +62,11 @@ def run_protocol(protocol: Protocol, ports: Ports) -> None:
         StoreError: If the store failed.
     """
     _reopen_given_up(protocol, ports.store)
+    first = protocol.study_name(protocol.stages[0].name)
+    for key, value in (keep or {}).items():
+        if ports.store.history(first) is None:
+            _carry_out_next(protocol, ports)
+        ports.store.annotate(first, key, value)
     while _carry_out_next(protocol, ports):
         pass
 

@@ -47,7 +47,7 @@ PRESETS: Mapping[PresetName, Preset] = {
         trials={"lr_p": 8, "lr_l": 16, "alpha": 8},
     ),
     "paper": Preset(
-        description="the paper's budget (A.2.1): batch 1024, 50 epochs, every pose, Table 8's grid",
+        description="the paper's budget (A.2.1): batch 1024, 50 epochs, Table 8's grid",
         training={"batch_size": 1024, "epochs": 50},
         data={},
         space="paper",
