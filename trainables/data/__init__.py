@@ -1,0 +1,1 @@
+"""Data sets: readers, splits, checks. Start at `trainables.data.loading.load_dataset`."""

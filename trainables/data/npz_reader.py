@@ -1,0 +1,319 @@
+"""The one place that reads npz files; pickled objects go through a restricted unpickler.
+
+The npz files of the field hold pickled dictionaries. `numpy.load(allow_pickle=True)` would run
+whatever code such a file asks for. Here nothing of numpy's or Python's own is reachable from a
+pickle: the few global names that plain arrays need are answered by inert stand-ins of this
+module, every other name is refused, and arrays are rebuilt by `numpy.frombuffer` after their
+sizes have been checked against the bytes that are really there.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+import pickletools
+import re
+import zipfile
+import zlib
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.errors import DataError, UnsafeDataError
+
+__all__ = ["NpzValue", "read_npz"]
+
+NpzValue = Any
+"""An array, or, from a pickled object array, dicts, lists, tuples, strings, numbers, arrays."""
+
+MAX_MEMBER_BYTES = 4 << 30
+"""Human3.6M's largest published member is about 0.6 GB."""
+MAX_COMPRESSION_RATIO = 100
+"""Motion data shrink by a factor of 2 to 10; a zip bomb by up to 1032."""
+RATIO_CHECKED_FROM_BYTES = 64 << 20
+MAX_PICKLE_OPCODES = 20_000_000
+MAX_DEPTH = 32
+_DTYPE = re.compile(r"[<>|=]?([fiu][1248]|b1|[SU]\d{1,6}|O8?)")
+_FORBIDDEN_OPCODES = frozenset(
+    {
+        *("INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4"),
+        *("PERSID", "BINPERSID", "NEXT_BUFFER", "READONLY_BUFFER"),
+    }
+)
+_MALFORMED = (
+    *(EOFError, pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, NotImplementedError),
+    *(ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError),
+    *(RecursionError, MemoryError, SyntaxError, OSError),
+)
+
+
+def read_npz(path: Path, keys: Collection[str] | None = None) -> dict[str, NpzValue]:
+    """Read arrays from an npz file without running code from it.
+
+    Args:
+        path: The file.
+        keys: Which arrays; all of them if None.
+
+    Returns:
+        The arrays by name. Object arrays of no dimension are unwrapped. Arrays may be read-only.
+
+    Raises:
+        UnsafeDataError: The file asks for anything but arrays and plain containers, or is a
+            zip bomb; the message names what it asked for.
+        DataError: The file is missing, truncated or malformed, or lacks a key.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            missing = sorted(set(keys or ()) - set(members))
+            if missing:
+                raise DataError(
+                    f"{path}: found the arrays {sorted(members)}, expected {missing} as well; "
+                    "is this the right file?"
+                )
+            return {
+                name: _read_member(archive, info, path)
+                for name, info in members.items()
+                if keys is None or name in keys
+            }
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except _MALFORMED as error:
+        raise DataError(
+            f"{path}: not a readable npz file ({type(error).__name__}: {error}); it is truncated "
+            "or damaged, copy or download it again"
+        ) from error
+
+
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> NpzValue:
+    """Check a member's sizes, decompress it, decode it."""
+    where = f"{path} [{info.filename}]"
+    ratio = info.file_size / max(info.compress_size, 1)
+    if info.file_size > MAX_MEMBER_BYTES or (
+        info.file_size > RATIO_CHECKED_FROM_BYTES and ratio > MAX_COMPRESSION_RATIO
+    ):
+        raise UnsafeDataError(
+            f"{where}: claims to unpack to {info.file_size} bytes ({ratio:.0f} times its size in "
+            f"the file); refused, the limits are {MAX_MEMBER_BYTES} bytes, and a factor of "
+            f"{MAX_COMPRESSION_RATIO} above {RATIO_CHECKED_FROM_BYTES} bytes"
+        )
+    return _decode_npy(archive.read(info), where)
+
+
+def _decode_npy(data: bytes, where: str) -> NpzValue:
+    """Decode the bytes of one npy file (format versions 1.0 and 2.0)."""
+    stream = io.BytesIO(data)
+    version = np.lib.format.read_magic(stream)
+    if version == (1, 0):
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    elif version == (2, 0):
+        shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
+    else:
+        raise ValueError(f"npy format version {version} is not supported")
+    body = memoryview(data)[stream.tell() :]
+    if not dtype.hasobject:
+        return _array_from_bytes(body, shape, _plain_dtype(dtype.str), fortran=fortran)
+    if dtype != np.dtype(object):
+        raise UnsafeDataError(f"{where}: structured arrays with objects ({dtype}) are refused")
+    value = _unpickle(bytes(body), where)
+    if not isinstance(value, np.ndarray) or value.shape != tuple(shape):
+        raise ValueError(f"the header says an object array of shape {shape}, the pickle differs")
+    return value.item() if value.shape == () else value
+
+
+def _plain_dtype(text: str) -> np.dtype[Any]:
+    """A simple dtype by its string; anything else is a ValueError."""
+    if _DTYPE.fullmatch(text) is None:
+        raise ValueError(f"arrays of type {text!r} are not supported")
+    return np.dtype(text)
+
+
+def _checked_shape(shape: object) -> tuple[int, ...]:
+    if not isinstance(shape, tuple) or not all(
+        isinstance(size, int) and 0 <= size < 1 << 40 for size in shape
+    ):
+        raise ValueError(f"{shape!r} is no array shape")
+    return shape
+
+
+def _array_from_bytes(
+    data: bytes | memoryview, shape: object, dtype: np.dtype[Any], *, fortran: bool
+) -> NDArray[Any]:
+    """View bytes as an array (no copy); the byte count must fit exactly."""
+    sizes = _checked_shape(shape)
+    expected = math.prod(sizes) * dtype.itemsize
+    if dtype.hasobject or len(data) != expected:
+        raise ValueError(f"{len(data)} bytes for shape {sizes} of {dtype}, expected {expected}")
+    if expected == 0:
+        return np.zeros(sizes, dtype)
+    return np.frombuffer(data, dtype).reshape(sizes, order="F" if fortran else "C")
+
+
+class _PendingDtype:
+    """What `numpy.dtype` builds in a pickle; keeps the byte order and nothing else."""
+
+    def __init__(self, text: object, *_flags: object) -> None:
+        self._text = str(text)
+        self._order = "="
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self._order = str(state[1])
+
+    def resolve(self) -> np.dtype[Any]:
+        text = self._text
+        return _plain_dtype(text if text[:1] in "<>|=" else self._order + text)
+
+
+class _PendingArray:
+    """What numpy's `_reconstruct` builds in a pickle, until all of it has been read."""
+
+    def __init__(self, *_ignored: object) -> None:
+        self.state: tuple[Any, ...] | None = None
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.state = state
+
+
+class _Inert:
+    """A callable that a pickle can call and nothing else: it has no state to overwrite."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def __call__(self, *args: Any) -> Any:
+        return self._function(*args)
+
+    def __setstate__(self, state: object) -> None:
+        raise UnsafeDataError("the pickle tries to change what builds its arrays; refused")
+
+
+def _latin1_bytes(text: object, encoding: object = "latin1") -> bytes:
+    """`_codecs.encode`, as pickles of protocol 2 use it for bytes."""
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+        raise ValueError(f"bytes encoded as {encoding!r} are not supported")
+    return text.encode("latin1")
+
+
+def _scalar(dtype: object, data: object = b"") -> Any:
+    if not isinstance(dtype, _PendingDtype):
+        raise ValueError("a numpy scalar without a type")
+    return _array_from_bytes(_raw(data), (), dtype.resolve(), fortran=False).item()
+
+
+def _raw(data: object) -> bytes:
+    """Array bytes; Python 2 wrote them as str."""
+    if isinstance(data, str):
+        return data.encode("latin1")
+    if not isinstance(data, bytes):
+        raise ValueError(f"array data of type {type(data).__name__}")
+    return data
+
+
+_ALLOWED: dict[tuple[str, str], _Inert] = {
+    ("numpy", "ndarray"): _Inert(lambda *_: None),
+    ("numpy", "dtype"): _Inert(_PendingDtype),
+    ("_codecs", "encode"): _Inert(_latin1_bytes),
+}
+for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+    _ALLOWED[_module, "_reconstruct"] = _Inert(_PendingArray)
+    _ALLOWED[_module, "scalar"] = _Inert(_scalar)
+
+
+def _allowed_global(module: str, name: str, where: str) -> _Inert:
+    """The stand-in for a global name.
+
+    Raises:
+        UnsafeDataError: The name is not one of the few that plain arrays need.
+    """
+    try:
+        return _ALLOWED[module, name]
+    except KeyError:
+        raise UnsafeDataError(
+            f"{where}: the pickle asks for {module}.{name}, which could run code; refused, only "
+            "numpy arrays, dicts, lists, strings and numbers are read. Do not open this file "
+            "with other tools; get the data from its publisher"
+        ) from None
+
+
+class _RestrictedUnpickler(pickle.Unpickler):
+    """Resolves the names in `_ALLOWED`, refuses all others by name."""
+
+    def __init__(self, data: bytes, where: str) -> None:
+        super().__init__(io.BytesIO(data), encoding="latin1")
+        self._where = where
+
+    def find_class(self, module: str, name: str) -> Any:
+        return _allowed_global(module, name, self._where)
+
+
+def _audit_opcodes(data: bytes, where: str) -> None:
+    """Refuse a pickle by its opcodes alone, before anything of it is executed."""
+    for count, (opcode, argument, _position) in enumerate(pickletools.genops(data)):
+        if count > MAX_PICKLE_OPCODES:
+            raise ValueError(f"more than {MAX_PICKLE_OPCODES} pickle operations")
+        if opcode.name == "GLOBAL":
+            module, _, name = str(argument).partition(" ")
+            _allowed_global(module, name, where)
+        elif opcode.name in _FORBIDDEN_OPCODES:
+            name = str(argument or "").replace(" ", ".")
+            raise UnsafeDataError(f"{where}: the pickle uses {opcode.name} {name}; refused")
+        elif opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(data):
+            raise ValueError(f"memo index {argument} is absurd")  # would allocate that much
+
+
+def _unpickle(data: bytes, where: str) -> NpzValue:
+    _audit_opcodes(data, where)
+    loaded = _RestrictedUnpickler(data, where).load()
+    return _resolve(loaded, {}, 0)
+
+
+def _resolve(value: Any, done: dict[int, Any], depth: int) -> Any:
+    """Replace the stand-ins by arrays, all through the containers.
+
+    `done` remembers what was resolved, so that shared parts neither multiply nor loop.
+    """
+    if depth > MAX_DEPTH:
+        raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
+    if value is None or isinstance(value, (str, bytes, bool, int, float, complex)):
+        return value
+    if id(value) in done:
+        return done[id(value)]
+    result: Any
+    if isinstance(value, dict):
+        result = {
+            _resolve(key, done, depth + 1): _resolve(item, done, depth + 1)
+            for key, item in value.items()
+        }
+    elif isinstance(value, (list, tuple)):
+        result = type(value)(_resolve(item, done, depth + 1) for item in value)
+    elif isinstance(value, _PendingArray):
+        result = _finish_array(value, done, depth)
+    else:
+        raise ValueError(f"a pickled {type(value).__name__} is not supported")
+    done[id(value)] = result
+    return result
+
+
+def _finish_array(pending: _PendingArray, done: dict[int, Any], depth: int) -> NDArray[Any]:
+    """Build the array that a `_PendingArray` describes; its state is numpy's 5-tuple."""
+    if pending.state is None or len(pending.state) != 5:
+        raise ValueError("an array without its data")
+    _version, shape, dtype, fortran, data = pending.state
+    if not isinstance(dtype, _PendingDtype):
+        raise ValueError("an array without a type")
+    resolved_dtype = dtype.resolve()
+    if not resolved_dtype.hasobject:
+        return _array_from_bytes(_raw(data), shape, resolved_dtype, fortran=bool(fortran))
+    sizes = _checked_shape(shape)
+    if not isinstance(data, list) or len(data) != math.prod(sizes):
+        raise ValueError(f"an object array of shape {sizes} without as many objects")
+    flat = np.empty(len(data), dtype=object)
+    for index, item in enumerate(data):
+        flat[index] = _resolve(item, done, depth + 1)
+    return flat.reshape(sizes, order="F" if fortran else "C")
