@@ -211,6 +211,8 @@ class RunSummary:
         mlflow_run_id: Tracking run of the run as a whole.
         artifacts: Folder of report and figures.
         configuration: What the run was asked to do, as JSON values.
+        location_options: Options that lead a command to this run's stores (`--home`, …);
+            empty where the defaults do.
     """
 
     run: str
@@ -226,6 +228,7 @@ class RunSummary:
     mlflow_run_id: str | None = None
     artifacts: str = ""
     configuration: Mapping[str, Any] = field(default_factory=dict)
+    location_options: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The summary as JSON values: what `greedy --json` and `runs show --json` print.

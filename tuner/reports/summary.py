@@ -33,6 +33,7 @@ def summarise(
     tracking_uri: str = "",
     artifacts: str = "",
     mlflow_run_id: str | None = None,
+    location_options: Sequence[str] = (),
     stages_planned: int = DEFAULT_STAGES,
 ) -> RunSummary:
     """Condense a run.
@@ -48,6 +49,7 @@ def summarise(
         tracking_uri: Tracking store, likewise.
         artifacts: Folder of the run's report.
         mlflow_run_id: Tracking run of the whole run.
+        location_options: Options that lead a command to this run's stores.
         stages_planned: Stages of the protocol; the last of them decides.
     """
     stages = tuple(_stage(name, history) for name, history in histories.items())
@@ -71,6 +73,7 @@ def summarise(
         mlflow_run_id=mlflow_run_id,
         artifacts=artifacts,
         configuration=first.attributes.get(RUN_CONFIG, {}) if first else {},
+        location_options=tuple(location_options),
     )
 
 

@@ -136,7 +136,7 @@ def headline(summary: RunSummary) -> str:
     row = rows.get("mpjpe_mm")
     if row is None or row.seal is None or row.difference is None or row.percent is None:
         closed = sum(stage.closed for stage in summary.stages)
-        return f"The run is not finished: {closed} stages closed, {summary.trainings} trainings."
+        return f"Not finished; stages closed: {closed}, trainings begun: {summary.trainings}."
     change = "lowers" if row.difference < 0 else "raises"
     if f"{abs(row.difference):.2f}" == "0.00":
         return f"SEAL leaves MPJPE on test where the baseline has it, at {row.seal:.2f} mm."
@@ -179,17 +179,16 @@ def place_rows(summary: RunSummary) -> list[tuple[str, str]]:
 def next_steps(summary: RunSummary) -> list[tuple[str, str]]:
     """Commands that make sense now, as (command, what it does)."""
     run = shlex.quote(summary.run)
+    options = "".join(f" {shlex.quote(option)}" for option in summary.location_options)
+    browse = (f"tuner ui{options}", "browse trials, curves and artifacts in the MLflow UI")
     if summary.state == "finished":
-        steps = [
-            ("tuner ui", "browse trials, curves and artifacts in the MLflow UI"),
-            (f"tuner runs show {run}", "this table again, with every decision"),
-        ]
-        return steps + _larger_run(summary)
+        show = (f"tuner runs show {run}{options}", "this table again")
+        return [browse, show, *_larger_run(summary)]
     goal = "try the failed trials once more" if summary.state == "failed" else "go on"
     return [
-        (f"tuner runs resume {run}", f"{goal}; nothing finished is trained again"),
-        (f"tuner runs show {run}", "what is done so far"),
-        ("tuner ui", "browse trials and curves in the MLflow UI"),
+        (f"tuner runs resume {run}{options}", f"{goal}; nothing finished is trained again"),
+        (f"tuner runs show {run}{options}", "what is done so far"),
+        browse,
     ]
 
 
@@ -247,10 +246,10 @@ def _counts_text(stage: StageSummary) -> str:
 
 def _open_text(stage: StageSummary) -> str:
     if stage.given_up:
-        return f"no trial finished: {_first_reason(stage.trials)}"
+        return f"stage {stage.name}: no trial finished: {_first_reason(stage.trials)}"
     if stage.winner is None:
-        return "no trial has finished yet"
-    return "best so far; the stage is open"
+        return f"stage {stage.name} is open: no trial has finished yet"
+    return f"stage {stage.name} is open: what is shown is the best so far"
 
 
 def _first_reason(trials: tuple[TrialRow, ...]) -> str:

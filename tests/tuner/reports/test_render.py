@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tuner.records import StudyHistory
+from tuner.reports.figures import Curves
+from tuner.reports.render import write_report
+from tuner.reports.run_summary import RunSummary
+from tuner.reports.summary import summarise
+
+BuildRun = Callable[..., dict[str, StudyHistory]]
+
+CURVES: Curves = {"1-lr_p": {0: [(1, 90.0), (2, 61.0)], 1: [(1, 88.0), (2, 60.0)], 2: []}}
+
+
+def test_a_finished_run_writes_every_file(build_run: BuildRun, tmp_path: Path) -> None:
+    histories = build_run()
+    summary = summarise("demo", histories)
+    written = write_report(summary, histories, tmp_path, curves=CURVES)
+    names = {str(path.relative_to(tmp_path)) for path in written}
+    assert names == {
+        *("report.html", "report.md", "trials.csv", "summary.json", "figures/comparison.png"),
+        *("figures/1-lr_p.png", "figures/2-lr_l.png", "figures/3-alpha.png"),
+        "figures/1-lr_p-curves.png",
+    }
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == set(written)
+    pictures = [path.read_bytes() for path in written if path.suffix == ".png"]
+    assert all(data.startswith(b"\x89PNG") for data in pictures)
+    assert json.loads((tmp_path / "summary.json").read_text()) == summary.to_json()
+
+
+def test_the_page_needs_nothing_from_elsewhere(build_run: BuildRun, tmp_path: Path) -> None:
+    histories = build_run()
+    write_report(summarise("demo", histories), histories, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    sources = re.findall(r"""(?:src|href)\s*=\s*["']([^"']*)""", page)
+    assert len(sources) == 4
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert "url(" not in page
+    assert "<script" not in page
+    for text in ("66.40", "62.18", "-4.22", "-6.4 %", "+0.35", "wins with 56.000 mm"):
+        assert text in page
+
+
+def test_markup_in_a_reason_is_shown_not_run(build_open_run: BuildRun, tmp_path: Path) -> None:
+    histories = build_open_run()
+    stage = histories["2-lr_l"]
+    outcome = stage.trials[0].outcome
+    assert outcome is not None
+    evil = replace(outcome, reason="<script>alert(1)</script> a|b")
+    trials = (replace(stage.trials[0], outcome=evil), *stage.trials[1:])
+    histories["2-lr_l"] = replace(stage, trials=trials)
+    write_report(summarise("demo", histories), histories, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; a|b" in page
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_partial_runs_have_reports(build_open_run: BuildRun, tmp_path: Path, failed: bool) -> None:
+    histories = build_open_run(failed=failed)
+    summary = summarise("demo", histories)
+    write_report(summary, histories, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert summary.state in page
+    assert "Baseline against SEAL" not in page
+    assert "tuner runs resume demo" in page
+
+
+def test_a_run_without_studies_has_a_report(tmp_path: Path) -> None:
+    written = write_report(summarise("demo", {}), {}, tmp_path)
+    assert len(written) == 4
+    assert "No stage has begun." in (tmp_path / "report.html").read_text()
+
+
+def test_the_csv_lists_every_trial(build_run: BuildRun, tmp_path: Path) -> None:
+    histories = build_run()
+    write_report(summarise("demo", histories), histories, tmp_path)
+    with (tmp_path / "trials.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3 + 4 + 4
+    assert rows[3]["stage"] == "2-lr_l"
+    assert float(rows[3]["lr_l"]) == 1e-4
+    assert float(rows[3]["val_mpjpe_mm"]) == 58.097
+    assert rows[0]["lr_l"] == ""
+    assert rows[7]["imported_from"] == "demo/2-lr_l#2"
+
+
+def test_the_report_is_the_same_when_written_again(build_run: BuildRun, tmp_path: Path) -> None:
+    histories = build_run()
+    summary = summarise("demo", histories)
+    first = [path.read_bytes() for path in write_report(summary, histories, tmp_path / "a")]
+    second = [path.read_bytes() for path in write_report(summary, histories, tmp_path / "b")]
+    assert first == second
+
+
+def test_an_older_report_stays_whole_when_writing_fails(
+    build_run: BuildRun, tmp_path: Path
+) -> None:
+    histories = build_run()
+    summary = summarise("demo", histories)
+    write_report(summary, histories, tmp_path)
+    before = (tmp_path / "report.html").read_bytes()
+    (tmp_path / "report.md").unlink()
+    (tmp_path / "report.md").mkdir()
+    with pytest.raises(OSError, match=r"report\.md"):
+        write_report(summary, histories, tmp_path)
+    assert (tmp_path / "report.html").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+def test_two_tuned_values_off_a_grid_are_drawn_too(build_run: BuildRun, tmp_path: Path) -> None:
+    histories = build_run(stages=2, tested=False)
+    stage = histories["2-lr_l"]
+    moved = tuple(
+        replace(
+            trial,
+            spec=replace(
+                trial.spec,
+                params={
+                    name: value * (1 + 0.1 * trial.number)
+                    for name, value in trial.spec.params.items()
+                },
+            ),
+        )
+        for trial in stage.trials
+    )
+    histories["2-lr_l"] = replace(stage, trials=moved)
+    summary: RunSummary = summarise("demo", histories)
+    write_report(summary, histories, tmp_path)
+    assert (tmp_path / "figures" / "2-lr_l.png").stat().st_size > 5_000

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from tuner.records import StudyHistory
+from tuner.reports.run_summary import RunSummary
+from tuner.reports.summary import summarise
+from tuner.reports.tables import (
+    comparison_rows,
+    duration_text,
+    headline,
+    next_steps,
+    place_rows,
+    selection_note,
+    stage_rows,
+)
+from tuner.reports.terminal import print_summary
+
+BuildRun = Callable[..., dict[str, StudyHistory]]
+
+
+def shown(summary: RunSummary, width: int = 80) -> str:
+    stream = io.StringIO()
+    print_summary(summary, Console(file=stream, width=width, force_terminal=False))
+    return stream.getvalue()
+
+
+def with_seal_mpjpe(summary: RunSummary, value: float) -> RunSummary:
+    assert summary.seal is not None
+    assert summary.seal.test is not None
+    test = {**summary.seal.test, "mpjpe_mm": value}
+    return replace(summary, seal=replace(summary.seal, test=test))
+
+
+def test_comparison_has_differences_and_percent(build_run: BuildRun) -> None:
+    rows = comparison_rows(summarise("demo", build_run()))
+    assert [row.metric.label for row in rows] == [
+        *("MPJPE", "P-MPJPE", "N-MPJPE", "LSE", "LLE", "BSLE")
+    ]
+    assert rows[0].difference == pytest.approx(62.178 - 66.4)
+    assert rows[0].percent == pytest.approx(100 * (62.178 - 66.4) / 66.4)
+    assert rows[5].difference == pytest.approx(0.35)
+
+
+def test_a_perfect_baseline_has_no_percent(build_run: BuildRun) -> None:
+    summary = summarise("demo", build_run())
+    assert summary.baseline is not None
+    summary = replace(summary, baseline=replace(summary.baseline, test={"lse": 0.0}))
+    row = comparison_rows(summary)[0]
+    assert (row.difference, row.percent) == (4.4, None)
+
+
+def test_before_the_test_there_is_no_comparison(build_run: BuildRun) -> None:
+    assert comparison_rows(summarise("demo", build_run(tested=False))) == []
+
+
+@pytest.mark.parametrize(
+    ("seal", "text"),
+    [
+        (60.0, "SEAL lowers MPJPE on test by 6.40 mm (-9.6 %): 66.40 to 60.00 mm."),
+        (70.0, "SEAL raises MPJPE on test by 3.60 mm (+5.4 %): 66.40 to 70.00 mm."),
+        (66.4, "SEAL leaves MPJPE on test where the baseline has it, at 66.40 mm."),
+    ],
+)
+def test_the_headline_says_what_the_numbers_say(
+    build_run: BuildRun, seal: float, text: str
+) -> None:
+    assert headline(with_seal_mpjpe(summarise("demo", build_run()), seal)) == text
+
+
+def test_selection_on_test_is_labelled(build_run: BuildRun) -> None:
+    summary = summarise("demo", build_run())
+    assert "validation split" in selection_note(summary)
+    summary = replace(summary, configuration={"select_on": "test"})
+    assert "TEST split" in selection_note(summary)
+
+
+def test_stage_rows_tell_tuned_from_fixed(build_run: BuildRun) -> None:
+    row = stage_rows(summarise("demo", build_run()))[2]
+    assert (row.tuned, row.fixed) == ("alpha 5e-3", "lr_p 1e-3, lr_l 5e-4")
+    assert row.trials == "4 of 4, 2 reused"
+
+
+def test_a_failed_stage_gives_its_first_reason(build_open_run: BuildRun) -> None:
+    row = stage_rows(summarise("demo", build_open_run(failed=True)))[1]
+    assert row.state == "failed"
+    assert row.decision == "stage 2-lr_l: no trial finished: out of memory"
+
+
+def test_next_steps_lead_to_the_stores_of_the_run(build_open_run: BuildRun) -> None:
+    summary = summarise("a b", build_open_run(), location_options=("--home", "/data/my runs"))
+    assert next_steps(summary)[0][0] == "tuner runs resume 'a b' --home '/data/my runs'"
+
+
+def test_a_finished_quick_run_suggests_a_longer_one(build_run: BuildRun) -> None:
+    commands = [command for command, _ in next_steps(summarise("demo", build_run()))]
+    assert commands == [
+        "tuner ui",
+        "tuner runs show demo",
+        "tuner greedy --backbone videopose --dataset sample --preset standard",
+    ]
+
+
+def test_places_leave_out_what_is_unknown(build_run: BuildRun) -> None:
+    summary = summarise("demo", build_run(), storage="journal:/data/studies.journal")
+    assert place_rows(summary) == [
+        ("studies", "journal:/data/studies.journal"),
+        ("weights", "/data/checkpoints/1/best.pt"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (200, "3 min 20 s"),
+        (7500, "2 h 05 min"),
+    ],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text
+
+
+def test_the_final_table_fits_eighty_columns(build_run: BuildRun) -> None:
+    path = "/home/ann/" + "x" * 120
+    text = shown(summarise("demo", build_run(), artifacts=path))
+    assert max(len(line) for line in text.splitlines()) <= 80
+    for part in ("66.40", "62.18", "-4.22", "-6.4 %", "lr_l 5e-4, alpha 5e-3", "tuner ui"):
+        assert part in text
+    assert path in text.replace("\n", "").replace(" ", "")
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_the_table_of_an_open_run_says_how_to_go_on(
+    build_open_run: BuildRun, failed: bool
+) -> None:
+    text = shown(summarise("demo", build_open_run(failed=failed)))
+    assert "tuner runs resume demo" in text
+    assert ("failed" if failed else "open") in text.splitlines()[1]
+
+
+def test_names_in_brackets_are_not_taken_for_markup(build_run: BuildRun) -> None:
+    text = shown(summarise("[red]x[/red]", build_run(), storage="[bold]"))
+    assert "Run [red]x[/red]" in text
+    assert "[bold]" in text

@@ -1,0 +1,64 @@
+"""What commands print: one JSON object on standard output, or tables for people."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tuner.reports.run_summary import RunSummary
+
+__all__ = ["output_console", "print_json", "print_summary", "print_table"]
+
+PLAIN_WIDTH = 200
+"""Columns where there is no terminal to ask."""
+
+
+def print_json(value: object) -> None:
+    """Print one JSON document; NaN and infinity, which JSON lacks, become null."""
+    typer.echo(json.dumps(_finite(value), indent=2, allow_nan=False))
+
+
+def print_summary(summary: RunSummary) -> None:
+    """Print a run's final table on standard output."""
+    from tuner.reports import terminal
+
+    terminal.print_summary(summary, output_console())
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows beneath column names; nothing is cut where there is no terminal."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    output_console().print(table)
+
+
+def output_console() -> Console:
+    """A console on standard output, without colours where that is no terminal."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+
+
+def _finite(value: object) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
