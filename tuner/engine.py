@@ -23,7 +23,7 @@ from tuner.protocol.stages import Protocol
 from tuner.records import EpochReport, StudyHistory, TrialRequest, TrialSpec, TrialState
 from tuner.session import StageSession, read_history, record_trials
 
-__all__ = ["Ports", "run_protocol"]
+__all__ = ["Ports", "open_run", "run_protocol"]
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,24 @@ class Ports:
     sampler_for: Callable[[str], Sampler]
 
 
-def run_protocol(
-    protocol: Protocol, ports: Ports, *, keep: Mapping[str, object] | None = None
-) -> None:
-    """Run a protocol to its end, from wherever the store says it stands.
+def open_run(protocol: Protocol, store: StudyStore) -> StudyHistory:
+    """Create the study of the first stage, if there is none, and return it.
 
-    Args:
-        protocol: The stages.
-        ports: The adapters.
-        keep: JSON facts to keep with the first study (the run's configuration, say).
+    Raises:
+        StoreError: If it exists with another definition, or the store failed.
+    """
+    first = protocol.stages[0].name
+    history = read_history(protocol, store)
+    if first not in history:
+        action = next_action(protocol, history)
+        assert isinstance(action, OpenStage)  # nothing else can come before
+        store.open_study(action.study)
+        history = read_history(protocol, store)
+    return history[first]
+
+
+def run_protocol(protocol: Protocol, ports: Ports) -> None:
+    """Run a protocol to its end, from wherever the store says it stands.
 
     Raises:
         RunFailedError: If no trial of a stage finished; the message lists why.
@@ -62,11 +71,6 @@ def run_protocol(
         StoreError: If the store failed.
     """
     _reopen_given_up(protocol, ports.store)
-    first = protocol.study_name(protocol.stages[0].name)
-    for key, value in (keep or {}).items():
-        if ports.store.history(first) is None:
-            _carry_out_next(protocol, ports)
-        ports.store.annotate(first, key, value)
     while _carry_out_next(protocol, ports):
         pass
 

@@ -1,0 +1,298 @@
+"""`tuner greedy`: the whole search, or what is left of it."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+import yaml
+
+from tuner.errors import ConfigurationError, RunInterruptedError
+from tuner.greedy_config import GreedyConfig, parse_greedy_config
+from tuner.settings import Locations, read_yaml, resolve_locations
+
+if TYPE_CHECKING:
+    from tuner.reports.summary import RunSummary
+
+__all__ = ["default_run_name", "register", "resume_run"]
+
+EXAMPLES = """
+Search lr_p, then lr_l with α, then α alone, and compare the winner with its baseline.
+
+Repeating a command goes on with its run: what has finished is never trained again.
+
+Examples:
+
+    tuner greedy --backbone videopose
+
+    tuner greedy --backbone videopose --dataset h36m --data-dir DIR --preset standard
+
+    tuner greedy --backbone simplebaseline --loss-net mlp --sampler tpe --space wide --trials 20
+
+    tuner greedy --backbone videopose --set training_field=value --dry-run
+"""
+
+TRAINING = "What is trained"
+SEARCH = "How it is searched"
+PLACES = "Where things are kept"
+WORKERS = "Where it runs"
+OUTPUT = "Output"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("greedy", help=EXAMPLES)(greedy)
+
+
+def _option(name: str, text: str, panel: str) -> Any:
+    return typer.Option(name, help=text, rich_help_panel=panel, show_default=False)
+
+
+def greedy(
+    backbone: Annotated[
+        str | None, _option("--backbone", "Pose-net; `tuner backbones` lists them.", TRAINING)
+    ] = None,
+    dataset: Annotated[
+        str | None, _option("--dataset", "sample (bundled, the default) or h36m.", TRAINING)
+    ] = None,
+    data_dir: Annotated[
+        Path | None, _option("--data-dir", "Folder of the data set's files.", TRAINING)
+    ] = None,
+    keypoints: Annotated[
+        str | None, _option("--keypoints", "2D key points: gt, noisy, cpn_ft_h36m_dbb …", TRAINING)
+    ] = None,
+    loss_net: Annotated[
+        str | None, _option("--loss-net", "graph (default) or mlp.", TRAINING)
+    ] = None,
+    objective: Annotated[
+        str | None, _option("--objective", "margin (default) or nce.", TRAINING)
+    ] = None,
+    input_: Annotated[
+        str | None, _option("--input", "How the loss-net sees 2D and 3D: M3.", TRAINING)
+    ] = None,
+    preset: Annotated[
+        str | None,
+        _option("--preset", "quick, standard or paper [default: by device].", TRAINING),
+    ] = None,
+    epochs: Annotated[
+        int | None, _option("--epochs", "Epochs per training [default: the preset's].", TRAINING)
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        _option("--set", "FIELD=VALUE of the training configuration; repeatable.", TRAINING),
+    ] = None,
+    sampler: Annotated[
+        str | None, _option("--sampler", "grid (default), random or tpe.", SEARCH)
+    ] = None,
+    space: Annotated[
+        str | None, _option("--space", "Search space: a name or a YAML file.", SEARCH)
+    ] = None,
+    trials: Annotated[
+        int | None, _option("--trials", "Trials per stage for random and tpe.", SEARCH)
+    ] = None,
+    seed: Annotated[int | None, _option("--seed", "Base seed [default: 0].", SEARCH)] = None,
+    name: Annotated[
+        str | None, _option("--name", "Name of the run [default: from the options].", PLACES)
+    ] = None,
+    resume: Annotated[str, _option("--resume", "auto (default), never or must.", PLACES)] = "auto",
+    home: Annotated[
+        Path | None, _option("--home", "Folder of everything [default: ./tuner-runs].", PLACES)
+    ] = None,
+    storage: Annotated[
+        str | None, _option("--storage", "Study store: database URL or journal:PATH.", PLACES)
+    ] = None,
+    tracking_uri: Annotated[
+        str | None, _option("--tracking-uri", "MLflow: URL, or none for a plain log.", PLACES)
+    ] = None,
+    artifact_root: Annotated[
+        str | None, _option("--artifact-root", "Where MLflow keeps artifacts.", PLACES)
+    ] = None,
+    address: Annotated[
+        str | None, _option("--address", "Ray: local (default), auto, or HOST:PORT.", WORKERS)
+    ] = None,
+    max_concurrent: Annotated[
+        int | None, _option("--max-concurrent", "Trials at a time [default: what fits].", WORKERS)
+    ] = None,
+    cpus_per_trial: Annotated[
+        float | None, _option("--cpus-per-trial", "CPUs per trial [default: 1].", WORKERS)
+    ] = None,
+    gpus_per_trial: Annotated[
+        float | None,
+        _option("--gpus-per-trial", "GPUs per trial [default: 1 where there are any].", WORKERS),
+    ] = None,
+    config: Annotated[
+        Path | None, _option("--config", "YAML file with these options.", OUTPUT)
+    ] = None,
+    dry_run: Annotated[
+        bool, _option("--dry-run", "Print the plan and its cost; write nothing.", OUTPUT)
+    ] = False,
+    json_: Annotated[
+        bool, _option("--json", "Print one JSON object on standard output.", OUTPUT)
+    ] = False,
+) -> None:
+    """Collect the options and run."""
+    given = {
+        "backbone": backbone,
+        "dataset": dataset,
+        "data_dir": data_dir,
+        "keypoints": keypoints,
+        "loss_net": loss_net,
+        "objective": objective,
+        "input": input_,
+        "preset": preset,
+        "epochs": epochs,
+        "sampler": sampler,
+        "space": space,
+        "trials": trials,
+        "seed": seed,
+        "name": name,
+        "address": address,
+        "max_concurrent": max_concurrent,
+        "cpus_per_trial": cpus_per_trial,
+        "gpus_per_trial": gpus_per_trial,
+    }
+    parsed = _parse(given, set_ or [], config)
+    locations = resolve_locations(
+        home=home, storage=storage, tracking_uri=tracking_uri, artifact_root=artifact_root
+    )
+    if dry_run:
+        _print_plan(parsed, json_mode=json_)
+        return
+    _run(parsed, locations, resume=_resume_mode(resume), json_mode=json_)
+
+
+def default_run_name(arguments: list[str]) -> str:
+    """Name of the run that `tuner greedy ARGUMENTS` would use.
+
+    Raises:
+        ConfigurationError: If the arguments are wrong.
+    """
+    import click
+
+    command = typer.main.get_command(_single_command())
+    try:
+        context = command.make_context("greedy", list(arguments), resilient_parsing=False)
+    except click.UsageError as error:
+        raise ConfigurationError(f"tuner greedy: {error.format_message()}") from error
+    options = dict(context.params)
+    given = {k: v for k, v in options.items() if k in GreedyConfig.model_fields}
+    given["input"] = options.get("input_")
+    return _parse(given, options.get("set_") or [], options.get("config")).run_name
+
+
+def resume_run(name: str, locations: Locations, json_mode: bool) -> None:
+    """Go on with a run from the configuration that the store keeps.
+
+    Raises:
+        ConfigurationError: If there is no such run, or it kept no configuration.
+    """
+    from tuner.wiring import load_run_config, open_store
+
+    config = load_run_config(open_store(locations), name)
+    _run(config, locations, resume="must", json_mode=json_mode)
+
+
+def _single_command() -> typer.Typer:
+    app = typer.Typer(add_completion=False)
+    app.command("greedy")(greedy)
+    return app
+
+
+def _parse(given: dict[str, Any], assignments: list[str], file: Path | None) -> GreedyConfig:
+    values: dict[str, Any] = read_yaml(file) if file else {}
+    values |= {name: value for name, value in given.items() if value is not None}
+    overrides = dict(values.get("overrides") or {})
+    for assignment in assignments:
+        _assign(overrides, assignment)
+    values["overrides"] = overrides
+    if "backbone" not in values:
+        raise ConfigurationError("--backbone is missing; `tuner backbones` lists the pose-nets")
+    if "preset" not in values:
+        values["preset"] = _preset_of_device()
+    return parse_greedy_config(values)
+
+
+def _assign(overrides: dict[str, Any], assignment: str) -> None:
+    """Put `a.b=value` into nested mappings; the value is read as YAML."""
+    path, sign, text = assignment.partition("=")
+    if not sign or not path:
+        raise ConfigurationError(
+            f"--set {assignment}: expected FIELD=VALUE, such as batch_size=512"
+        )
+    *folders, field = path.split(".")
+    target = overrides
+    for folder in folders:
+        target = target.setdefault(folder, {})
+    value = yaml.safe_load(text)
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = float(value)  # YAML reads 1e-4 as text
+    target[field] = value
+
+
+def _preset_of_device() -> str:
+    import torch
+
+    return "standard" if torch.cuda.is_available() else "quick"
+
+
+def _resume_mode(value: str) -> Literal["auto", "never", "must"]:
+    match value:
+        case "auto" | "never" | "must":
+            return value
+    raise ConfigurationError(f"--resume {value!r} is unknown; known: auto, never, must")
+
+
+def _run(
+    config: GreedyConfig,
+    locations: Locations,
+    *,
+    resume: Literal["auto", "never", "must"],
+    json_mode: bool,
+) -> None:
+    from tuner.cli.progress import build_listener
+    from tuner.wiring import run_greedy
+
+    try:
+        with build_listener(json_mode=json_mode) as listener:
+            summary = run_greedy(config, locations, listener, resume=resume)
+    except RunInterruptedError as error:
+        where = f" --home {locations.home}"
+        raise RunInterruptedError(
+            error.exit_code - 128,
+            f"{error}\nEverything finished is kept. Go on with: "
+            f"tuner runs resume {config.run_name}{where}",
+        ) from error
+    _print(summary, json_mode=json_mode)
+
+
+def _print(summary: RunSummary, *, json_mode: bool) -> None:
+    from tuner.cli._output import print_json, print_summary
+
+    if json_mode:
+        print_json(summary.to_json())
+    else:
+        print_summary(summary)
+
+
+def _print_plan(config: GreedyConfig, *, json_mode: bool) -> None:
+    from tuner.cli._output import print_json
+    from tuner.wiring import describe_plan, plan_greedy
+
+    plan = describe_plan(plan_greedy(config))
+    if json_mode:
+        print_json(plan)
+        return
+    typer.echo(f"run {plan['run']} on {plan['dataset']} ({plan['train_poses']} training poses)")
+    for stage in plan["stages"]:
+        typer.echo(
+            f"  {stage['name']}: tunes {' and '.join(stage['tunes'])} by {stage['sampler']}, "
+            f"at most {stage['trials']} trainings of {stage['epochs']} epochs "
+            f"({stage['steps']} steps) ≈ {stage['seconds']:.0f} s of one worker"
+        )
+    typer.echo(
+        f"in all at most {plan['trials']} trainings, about {plan['seconds']:.0f} worker-seconds "
+        "by a timing of a few steps on this machine"
+    )

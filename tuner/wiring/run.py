@@ -1,0 +1,177 @@
+"""One greedy run, from a plan to its report: builds the adapters and calls the engine."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+from trainables.ray_trainable import SealTrainable
+from tuner.adapters.optuna_sampler import build_sampler
+from tuner.adapters.ray_runner import RaySettings, RayTuneRunner
+from tuner.adapters.ray_session import RaySession
+from tuner.adapters.redact import redact_url
+from tuner.engine import Ports, open_run, run_protocol
+from tuner.errors import ConfigurationError
+from tuner.greedy_config import GreedyConfig, parse_greedy_config
+from tuner.ports import EngineListener, Sampler, StudyStore
+from tuner.protocol.actions import Finished
+from tuner.protocol.greedy import next_action
+from tuner.records import StudyHistory
+from tuner.reports.run_summary import summarise
+from tuner.reports.summary import RunSummary
+from tuner.session import read_history
+from tuner.settings import Locations
+from tuner.wiring.plan import Plan, plan_greedy
+from tuner.wiring.signals import terminable
+from tuner.wiring.stores import load_histories, open_store
+from tuner.wiring.tracked import TrackedRun, deliver_spooled, tracked_run
+
+__all__ = ["ResumeMode", "load_run_config", "run_greedy", "summarise_run"]
+
+ResumeMode = Literal["auto", "never", "must"]
+
+RUN_CONFIG = "run_config"
+"""Attribute of the first study: the configuration that `tuner runs resume` repeats."""
+
+UID = "uid"
+"""Attribute of the first study: identity of this run, for the tracker."""
+
+REPORTED = "reported"
+"""Attribute of the first study: the report is written and the tracker told of the end."""
+
+
+def run_greedy(
+    config: GreedyConfig,
+    locations: Locations,
+    listener: EngineListener,
+    *,
+    resume: ResumeMode = "auto",
+) -> RunSummary:
+    """Run the greedy protocol to its end, or go on with it.
+
+    Raises:
+        ConfigurationError: If anything that was asked for is wrong; nothing was written.
+        RunFailedError: If no trial of a stage finished.
+        RunInterruptedError: After SIGINT or SIGTERM.
+        StoreError: If the study store failed.
+    """
+    locations.run_folder(config.run_name)  # refuses a bad name before anything is loaded
+    plan = plan_greedy(config)
+    store = open_store(locations)
+    history = read_history(plan.protocol, store)
+    _check_resume(plan.protocol.run, bool(history), resume)
+    finished = isinstance(next_action(plan.protocol, history), Finished)
+    with terminable():
+        if finished and history[plan.protocol.stages[0].name].attributes.get(REPORTED):
+            deliver_spooled(locations, plan.protocol.run)
+        else:
+            _work(plan, locations, store, listener, finished=finished)
+    return summarise_run(locations, store, plan.protocol.run)
+
+
+def summarise_run(locations: Locations, store: StudyStore, run: str) -> RunSummary:
+    """What the store knows of a run, with where everything is.
+
+    Raises:
+        ConfigurationError: If there is no such run.
+    """
+    histories = load_histories(store, run)
+    first = next(iter(histories.values()))
+    return summarise(
+        run,
+        histories,
+        storage=redact_url(locations.storage),
+        tracking_uri=redact_url(locations.tracking_uri),
+        artifacts=str(locations.run_folder(run)),
+        mlflow_run_id=first.attributes.get("mlflow_run_id"),
+    )
+
+
+def load_run_config(store: StudyStore, run: str) -> GreedyConfig:
+    """The configuration that a run was last started with.
+
+    Raises:
+        ConfigurationError: If there is no such run, or it kept no configuration.
+    """
+    first = next(iter(load_histories(store, run).values()))
+    kept = first.attributes.get(RUN_CONFIG)
+    if kept is None:
+        raise ConfigurationError(
+            f"run {run!r} kept no configuration; repeat its `tuner greedy` command instead"
+        )
+    return parse_greedy_config(kept)
+
+
+def _check_resume(run: str, exists: bool, resume: ResumeMode) -> None:
+    if resume == "never" and exists:
+        raise ConfigurationError(f"--resume never: run {run!r} exists; choose another --name")
+    if resume == "must" and not exists:
+        raise ConfigurationError(f"--resume must: there is no run {run!r} in this storage")
+
+
+def _work(
+    plan: Plan,
+    locations: Locations,
+    store: StudyStore,
+    listener: EngineListener,
+    *,
+    finished: bool,
+) -> None:
+    """Bring the run to its end, and its report and tracking up to date."""
+    run = plan.protocol.run
+    first = open_run(plan.protocol, store)
+    uid = first.attributes.get(UID) or uuid.uuid4().hex
+    _keep(store, first, {UID: uid, RUN_CONFIG: plan.config.model_dump(mode="json")})
+    with tracked_run(plan, locations, listener, uid=uid) as tracked:
+        if not finished:
+            _search(plan, locations, store, listener, tracked)
+        histories = load_histories(store, run)
+        tracked.finish(summarise_run(locations, store, run), histories)
+        _keep(store, first, {REPORTED: True})
+    run_id = tracked.tracker.run_ids().get(("", None))
+    if run_id is not None:
+        _keep(store, first, {"mlflow_run_id": run_id})
+
+
+def _keep(store: StudyStore, study: StudyHistory, facts: Mapping[str, object]) -> None:
+    for key, value in facts.items():
+        if study.attributes.get(key) != value:
+            store.annotate(study.spec.study_name, key, value)
+
+
+def _search(
+    plan: Plan,
+    locations: Locations,
+    store: StudyStore,
+    listener: EngineListener,
+    tracked: TrackedRun,
+) -> None:
+    config = plan.config
+    with RaySession(config.address) as session:
+        gpus = config.gpus_per_trial
+        runner = RayTuneRunner(
+            trainable=SealTrainable,
+            dataset=plan.dataset,
+            checkpoint_root=locations.checkpoints,
+            scratch=tracked.folder / "scratch",
+            session=session,
+            settings=RaySettings(
+                max_concurrent=config.max_concurrent,
+                cpus_per_trial=config.cpus_per_trial,
+                gpus_per_trial=session.default_gpus() if gpus is None else gpus,
+                max_failures=config.max_failures,
+                threads=max(1, int(config.cpus_per_trial)),
+            ),
+        )
+        ports = Ports(store, runner, tracked.tracker, listener, _sampler_for(plan))
+        run_protocol(plan.protocol, ports)
+
+
+def _sampler_for(plan: Plan) -> Callable[[str], Sampler]:
+    config = plan.config
+
+    def build(stage: str) -> Sampler:
+        return build_sampler(config.sampler, seed=config.seed, stage=stage)
+
+    return build

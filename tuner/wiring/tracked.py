@@ -1,0 +1,158 @@
+"""A run as the tracker shows it: from its start to report, model and end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tuner.adapters.mlflow_tracker import MlflowTracker
+from tuner.errors import RunInterruptedError
+from tuner.greedy_config import RESULT_FIELDS
+from tuner.ports import EngineListener, RunInfo, Tracker
+from tuner.protocol.selection import best_trial
+from tuner.records import StudyHistory
+from tuner.reports.render import write_report
+from tuner.reports.summary import RunSummary
+from tuner.settings import Locations
+from tuner.wiring.environment import describe_environment, flatten
+from tuner.wiring.plan import Plan
+from tuner.wiring.stores import open_tracker
+
+__all__ = ["TrackedRun", "deliver_spooled", "tracked_run"]
+
+FLUSH_LIMIT_S: Mapping[str, float] = {"finished": 120.0, "failed": 30.0, "interrupted": 1.0}
+"""How long each end of a run waits for a slow tracking server; the rest stays spooled. An
+interrupted run has to be gone before the cluster loses its patience ."""
+
+EXAMPLE_POSES = 4
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """A run that is being shown.
+
+    Attributes:
+        tracker: The tracker, open as long as the context is.
+        plan: What is run.
+        folder: The run's folder.
+    """
+
+    tracker: Tracker
+    plan: Plan
+    folder: Path
+
+    def finish(self, summary: RunSummary, histories: Mapping[str, StudyHistory]) -> None:
+        """Write the report, attach it, hand the winner over to the model registry."""
+        for path in write_report(summary, histories, self.folder / "report"):
+            inside = path.parent.relative_to(self.folder)
+            self.tracker.log_artifact(str(path), folder=str(inside))
+        self._register_winner(histories)
+
+    def _register_winner(self, histories: Mapping[str, StudyHistory]) -> None:
+        last = list(histories.values())[-1]
+        winner = best_trial(last.trials)
+        if not isinstance(self.tracker, MlflowTracker) or winner is None:
+            return
+        if winner.outcome is None or winner.outcome.checkpoint is None:
+            return
+        config = self.plan.config
+        self.tracker.register_model(
+            model_name=f"sealpose-{config.backbone}-{config.dataset}",
+            checkpoint_path=winner.outcome.checkpoint,
+            training_config=winner.spec.training_config(),
+            metrics=winner.outcome.metrics,
+            fingerprint=winner.spec.fingerprint,
+            example_x=self.plan.dataset.splits["val"].x[:EXAMPLE_POSES].tolist(),
+        )
+
+
+@contextmanager
+def tracked_run(
+    plan: Plan, locations: Locations, listener: EngineListener, *, uid: str
+) -> Iterator[TrackedRun]:
+    """Show a run from its start to its end, however it ends.
+
+    Args:
+        plan: What is run.
+        locations: Where things are kept.
+        listener: Told when tracking lags behind.
+        uid: Identity of the run in the store; a run of the same name elsewhere has another.
+    """
+    folder = locations.run_folder(plan.protocol.run)
+    folder.mkdir(parents=True, exist_ok=True)
+    tracker = open_tracker(locations, plan.protocol.run)
+    tracked = TrackedRun(tracker, plan, folder)
+    state = "failed"
+    try:
+        tracker.start_run(_run_info(plan, uid))
+        for name, facts in _facts(plan).items():
+            tracker.log_artifact(str(_write_json(folder / name, facts)))
+        yield tracked
+        state = "finished"
+    except (RunInterruptedError, KeyboardInterrupt):
+        state = "interrupted"
+        raise
+    finally:
+        tracker.end_run(state, metrics={}, tags={})
+        pending = tracker.close(timeout_s=FLUSH_LIMIT_S[state])
+        if pending:
+            listener.on_message(
+                f"tracking is behind by {pending} events; they are spooled in {folder} and "
+                "delivered when the command is repeated"
+            )
+
+
+def deliver_spooled(locations: Locations, run: str) -> None:
+    """Deliver what an earlier life could not (the tracking server was down)."""
+    tracker = open_tracker(locations, run)
+    if isinstance(tracker, MlflowTracker) and not tracker.pending():
+        tracker.close(timeout_s=0.0)
+        return
+    tracker.close(timeout_s=FLUSH_LIMIT_S["finished"])
+
+
+def _run_info(plan: Plan, uid: str) -> RunInfo:
+    config = plan.config
+    environment = describe_environment()
+    dataset = plan.dataset
+    return RunInfo(
+        run=plan.protocol.run,
+        tags={
+            "uid": uid,
+            "backbone": config.backbone,
+            "dataset": config.dataset,
+            "loss_net": config.loss_net,
+            "preset": config.preset,
+            "git_commit": environment["git_commit"],
+            "version": environment["tuner"],
+        },
+        params=flatten(config.model_dump(mode="json", include=RESULT_FIELDS)),
+        dataset={
+            "name": dataset.name,
+            "hash": plan.training.data.content_hash,
+            "description": "; ".join(dataset.notes),
+        },
+    )
+
+
+def _facts(plan: Plan) -> dict[str, dict[str, Any]]:
+    """What a reader needs to repeat the run, by name of file."""
+    return {
+        "configuration.json": {
+            "asked": plan.config.model_dump(mode="json"),
+            "training": plan.training.model_dump(mode="json"),
+            "space": plan.space.model_dump(mode="json"),
+        },
+        "environment.json": describe_environment(),
+    }
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> Path:
+    """Write a file as a whole or not at all."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    return part.replace(path)
