@@ -1,0 +1,56 @@
+"""How a loss-net sees 2D and 3D (A.7, Table 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from trainables.config import InputMechanism
+from trainables.errors import ShapeError
+
+__all__ = ["JOINT_FEATURES", "fold_frames", "joint_features"]
+
+JOINT_FEATURES: Mapping[InputMechanism, int] = MappingProxyType({"M3": 5})
+"""Coordinates per joint that a mechanism feeds to its encoder, joint identity apart."""
+
+
+def fold_frames(x: Tensor, y: Tensor, num_joints: int) -> tuple[Tensor, Tensor]:
+    """Fold the frames of clips into the batch.
+
+    Args:
+        x: Normalised screen coordinates, (B, T, J, 2).
+        y: Root-relative joints, metres, (B, T, J, 3).
+        num_joints: Joints J of the skeleton.
+
+    Returns:
+        x as (B·T, J, 2) and y as (B·T, J, 3).
+
+    Raises:
+        ShapeError: If the two do not fit each other or the skeleton.
+    """
+    expected = (*x.shape[:2], num_joints)
+    if x.shape != (*expected, 2) or y.shape != (*expected, 3):
+        raise ShapeError(
+            f"expected 2D (B, T, {num_joints}, 2) and 3D (B, T, {num_joints}, 3) of the same "
+            f"B and T, got {tuple(x.shape)} and {tuple(y.shape)}"
+        )
+    return x.reshape(-1, num_joints, 2), y.reshape(-1, num_joints, 3)
+
+
+def joint_features(mechanism: InputMechanism, x: Tensor, y: Tensor) -> Tensor:
+    """Collect the coordinates that an encoder sees for each joint.
+
+    Args:
+        mechanism: Early fusion, M3: [k2D_j, k3D_j].
+        x: Normalised screen coordinates, (N, J, 2).
+        y: Root-relative joints, metres, (N, J, 3).
+
+    Returns:
+        (N, J, `JOINT_FEATURES[mechanism]`).
+    """
+    match mechanism:
+        case "M3":
+            return torch.cat([x, y], dim=-1)

@@ -1,0 +1,64 @@
+"""Metrics and energies of nets on a split, in evaluation mode."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from trainables.metrics.accumulate import PoseMetrics
+from trainables.seal.device_data import DeviceSplit
+from trainables.skeletons import Skeleton
+
+__all__ = ["evaluate_energies", "evaluate_poses"]
+
+_POSES_PER_BATCH = 4096
+_ENERGIES_PER_BATCH = 512
+
+
+@torch.no_grad()
+def evaluate_poses(
+    pose_net: nn.Module, split: DeviceSplit, skeleton: Skeleton
+) -> dict[str, float]:
+    """Measure a pose-net on a split.
+
+    Args:
+        pose_net: F_φ; left in evaluation mode.
+        split: Poses, on the net's device.
+        skeleton: Their skeleton.
+
+    Returns:
+        What `PoseMetrics.compute` returns; NaN where a prediction is not finite.
+    """
+    pose_net.eval()
+    metrics = PoseMetrics(skeleton, num_actions=split.num_actions, device=split.x.device)
+    for start in range(0, len(split), _POSES_PER_BATCH):
+        part = slice(start, start + _POSES_PER_BATCH)
+        pred = pose_net(split.x[part])
+        metrics.update(pred.squeeze(1), split.y[part].squeeze(1), split.action[part])
+    return metrics.compute()
+
+
+@torch.no_grad()
+def evaluate_energies(
+    pose_net: nn.Module, loss_net: nn.Module, split: DeviceSplit
+) -> dict[str, float]:
+    """Mean energies of truth and prediction on a split.
+
+    Args:
+        pose_net: F_φ; left in evaluation mode.
+        loss_net: E_θ; left in evaluation mode.
+        split: Poses, on the nets' device.
+
+    Returns:
+        `energy_true`, `energy_pred`, and `energy_gap`, the prediction's minus the truth's.
+    """
+    pose_net.eval()
+    loss_net.eval()
+    sums = torch.zeros(2, dtype=torch.float64, device=split.x.device)
+    for start in range(0, len(split), _ENERGIES_PER_BATCH):
+        part = slice(start, start + _ENERGIES_PER_BATCH)
+        x, y = split.x[part], split.y[part]
+        energies = loss_net(torch.cat([x, x]), torch.cat([y, pose_net(x)]))
+        sums += energies.double().mean(dim=1).view(2, -1).sum(dim=1)
+    true, pred = (sums / len(split)).tolist()
+    return {"energy_true": true, "energy_pred": pred, "energy_gap": pred - true}
