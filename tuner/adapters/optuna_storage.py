@@ -20,6 +20,7 @@ __all__ = ["open_storage", "store_errors"]
 
 JOURNAL_PREFIX = "journal:"
 CONNECT_TIMEOUT_S = 10
+BUSY_TIMEOUT_S = 30
 FORMS = "journal:PATH, sqlite:///PATH or postgresql+psycopg2://USER:PASSWORD@HOST/DATABASE"
 
 
@@ -95,7 +96,8 @@ def _open_database(url: str) -> BaseStorage:
 
 def _engine_options(url: URL, backend: str) -> dict[str, object]:
     if backend == "sqlite":
-        return {"connect_args": {"timeout": 60}}
+        # another process may be reading; what the URL says goes first
+        return {} if "timeout" in url.query else {"connect_args": {"timeout": BUSY_TIMEOUT_S}}
     options: dict[str, object] = {
         # a server that restarted leaves dead connections in the pool
         "pool_pre_ping": True,
