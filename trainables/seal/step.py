@@ -54,13 +54,16 @@ class AlternatingStep:
             `train_loss_net_loss`, `train_energy_true` and `train_energy_pred`, both energies
             by the θ before its update.
         """
+        seen = slice(self._config.energy_poses)
+        negatives = self._lift_in_evaluation(x[seen])
         pred = self._pose_net(x)
         loss = pose_loss(self._config.pose_loss, pred, y)
         figures = {"train_pose_loss": loss.detach()}
         if self._loss_net is not None:
-            seen = slice(self._config.energy_poses)
             x, y, pred = x[seen], y[seen], pred[seen]
-            figures |= self._update_loss_net(self._loss_net, x, y, self._negatives(x, pred))
+            if negatives is None:
+                negatives = pred.detach()
+            figures |= self._update_loss_net(self._loss_net, x, y, negatives.unsqueeze(0))
             with _frozen(self._loss_net):
                 loss = loss + self._config.alpha * self._loss_net(x, pred).mean()
         self._optimizers.pose_net.zero_grad(set_to_none=True)
@@ -68,20 +71,24 @@ class AlternatingStep:
         self._optimizers.pose_net.step()
         return figures
 
-    def _negatives(self, x: Tensor, pred: Tensor) -> Tensor:
-        """Predictions that the loss-net learns to tell from the truth, (K, B, T, J, 3)."""
-        if self._config.negatives_from == "train_forward":
-            return pred.detach().unsqueeze(0)
-        # The authors' code. Poses are independent in evaluation mode: only those seen are lifted.
+    @torch.no_grad()
+    def _lift_in_evaluation(self, x: Tensor) -> Tensor | None:
+        """The authors' negatives: predictions by a pass in evaluation mode; else None.
+
+        It comes before the training pass, as in their code, so with the batch norm statistics
+        of the steps before. Poses are independent then: only those that are seen are lifted.
+        """
+        if self._loss_net is None or self._config.negatives_from == "train_forward":
+            return None
         self._pose_net.eval()
-        with torch.no_grad():
-            negatives: Tensor = self._pose_net(x)
+        pred: Tensor = self._pose_net(x)
         self._pose_net.train()
-        return negatives.unsqueeze(0)
+        return pred
 
     def _update_loss_net(
         self, loss_net: nn.Module, x: Tensor, y: Tensor, negatives: Tensor
     ) -> dict[str, Tensor]:
+        """Tell the truth (B, T, J, 3) from its negatives (K, B, T, J, 3)."""
         optimizer = self._optimizers.loss_net
         if optimizer is None:
             raise ValueError("a loss-net is trained by its own optimizer, and there is none")
