@@ -33,7 +33,7 @@ def load_dataset(config: DataConfig, data_dir: Path | None = None) -> PoseDatase
         data_dir: Folder of the data; not needed for `sample`.
 
     Returns:
-        The data set, its arrays read-only.
+        The data set.
 
     Raises:
         DataError: Files are missing, unreadable or malformed, or what they hold is implausible.

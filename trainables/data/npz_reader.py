@@ -219,6 +219,9 @@ _ALLOWED: dict[tuple[str, str], _Inert] = {
     ("numpy", "ndarray"): _Inert(lambda *_: None),
     ("numpy", "dtype"): _Inert(_PendingDtype),
     ("_codecs", "encode"): _Inert(_latin1_bytes),
+    # how protocols 0 to 2 write empty bytes, such as the data of an empty array
+    ("__builtin__", "bytes"): _Inert(lambda: b""),
+    ("builtins", "bytes"): _Inert(lambda: b""),
 }
 for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):
     _ALLOWED[_module, "_reconstruct"] = _Inert(_PendingArray)

@@ -1,0 +1,146 @@
+"""What `inspect_dataset` reports, and what `verify_dataset` refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trainables.config import DataConfig
+from trainables.data.dataset import Camera, PoseDataset, PoseSplit
+from trainables.data.inspection import inspect_dataset
+from trainables.data.loading import load_dataset
+from trainables.data.verification import verify_dataset
+from trainables.errors import DataError
+from trainables.skeletons import H36M_17
+
+
+@pytest.fixture(scope="module")
+def dataset() -> PoseDataset:
+    return load_dataset(DataConfig(stride=5))
+
+
+def changed(dataset: PoseDataset, change: Callable[[PoseSplit], dict[str, Any]]) -> PoseDataset:
+    """The data set with some arrays of its test split replaced."""
+    split = dataset.splits["test"]
+    splits = {**dataset.splits, "test": dataclasses.replace(split, **change(split))}
+    return dataclasses.replace(dataset, splits=splits)
+
+
+def test_the_bundled_set_has_no_problems(dataset: PoseDataset) -> None:
+    report = json.loads(json.dumps(inspect_dataset(dataset)))
+    assert report["dataset"] == "sample"
+    assert report["hash"] == dataset.content_hash()
+    assert report["problems"] == []
+    assert report["skeleton"]["joints"] == list(H36M_17.joints)
+    train = report["splits"]["train"]
+    assert train["views"] == len(dataset.splits["train"]) == 4 * train["frames"]
+    assert train["subjects"] == [f"body{number}" for number in range(1, 6)]
+    assert train["sequences"] == 5 * 9 * 2
+    assert train["reprojection_px"]["max"] < 0.01
+    assert len(report["bone_lengths_mm"]) == 9
+    assert 350 < report["bone_lengths_mm"]["body1"]["r_hip-r_knee"] < 500
+
+
+def test_the_bundled_set_is_verified(dataset: PoseDataset) -> None:
+    verify_dataset(dataset)
+
+
+def with_nan(split: PoseSplit) -> dict[str, Any]:
+    y = split.y.copy()
+    y[12, 3, 1] = np.nan
+    return {"y": y}
+
+
+def exchanged(split: PoseSplit) -> dict[str, Any]:
+    order = np.arange(17)
+    order[list(H36M_17.left)], order[list(H36M_17.right)] = H36M_17.right, H36M_17.left
+    return {"y": split.y[:, order]}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (with_nan, "test: y holds NaN or infinity in 1 poses, first in 12"),
+        (exchanged, "test: .* left and right are exchanged"),
+        (lambda split: {"y": split.y * 1000}, "test: the thigh measures .* millimetres"),
+        (lambda split: {"y": split.y + 0.5}, "y is not root-relative"),
+        (lambda split: {"y": -split.y}, "left and right are exchanged, or an axis is mirrored"),
+        (lambda split: {"x": split.x[:, :16]}, r"x is float32 \(\d+, 16, 2\), expected float32"),
+        (lambda split: {"y": split.y.astype(np.float64)}, "y is float64 .* expected float32"),
+        (lambda split: {"sequence": split.sequence + 9999}, "sequence numbers exceed the"),
+        (lambda split: {"x": split.x[:0], "y": split.y[:0]}, "test: no poses"),
+    ],
+)
+def test_what_cannot_be_right_is_refused_and_reported(
+    dataset: PoseDataset, change: Callable[[PoseSplit], dict[str, Any]], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        verify_dataset(changed(dataset, change))
+
+
+def test_a_missing_split_is_refused(dataset: PoseDataset) -> None:
+    fewer = {name: split for name, split in dataset.splits.items() if name != "val"}
+    with pytest.raises(DataError, match="split 'val' is missing"):
+        verify_dataset(dataclasses.replace(dataset, splits=fewer))
+
+
+def longer_forearm(split: PoseSplit) -> dict[str, Any]:
+    y = split.y.copy()
+    y[:, 13] += 0.3 * (y[:, 13] - y[:, 12])
+    return {"y": y}
+
+
+def elastic(split: PoseSplit) -> dict[str, Any]:
+    y = split.y.copy()
+    y[:, 10] *= np.linspace(0.9, 1.1, len(y), dtype=np.float32)[:, None]
+    return {"y": y}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (longer_forearm, "body8: l_elbow-l_wrist and r_elbow-r_wrist differ by"),
+        (elastic, "body8: the length of neck-head varies by"),
+        (lambda split: {"x": split.x + 0.9}, "test: .*% of the 2D key points lie outside"),
+        (
+            lambda split: {"x": split.x[::-1].copy()},
+            "test: the 2D lies .* px off the projected 3D",
+        ),
+        (with_nan, "test: y holds NaN"),
+    ],
+)
+def test_the_implausible_is_reported(
+    dataset: PoseDataset, change: Callable[[PoseSplit], dict[str, Any]], message: str
+) -> None:
+    report = inspect_dataset(changed(dataset, change))
+    assert any(re.search(message, problem) for problem in report["problems"]), report["problems"]
+    json.dumps(report)
+
+
+def test_shared_recordings_are_a_problem_and_shared_bodies_a_note(dataset: PoseDataset) -> None:
+    same = dataclasses.replace(dataset, splits={**dataset.splits, "val": dataset.splits["test"]})
+    report = inspect_dataset(same)
+    assert "sources in both val and test: jump, punch, walk" in report["problems"]
+    assert "subjects in both val and test: body8, body9" in report["notes"]
+
+
+def test_without_cameras_and_roots_the_projection_is_left_alone(dataset: PoseDataset) -> None:
+    sequences = tuple(dataclasses.replace(info, camera=None) for info in dataset.sequences)
+    splits = {n: dataclasses.replace(s, root=None) for n, s in dataset.splits.items()}
+    blind = dataclasses.replace(dataset, sequences=sequences, splits=splits)
+    report = inspect_dataset(blind)
+    assert report["problems"] == []
+    assert "reprojection_px" not in report["splits"]["train"]
+
+
+def test_a_wrong_camera_is_found(dataset: PoseDataset) -> None:
+    wrong = Camera(1000, 1000, (700.0, 700.0), (500.0, 500.0))
+    sequences = tuple(dataclasses.replace(info, camera=wrong) for info in dataset.sequences)
+    problems = inspect_dataset(dataclasses.replace(dataset, sequences=sequences))["problems"]
+    assert any("the cameras are others" in problem for problem in problems)
