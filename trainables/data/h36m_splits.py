@@ -74,7 +74,7 @@ def held_out_recordings(sources: Iterable[str]) -> set[str]:
     The kind of a recording is its name up to the last slash (`train/walking/walking_4`).
     """
     kinds: dict[str, list[str]] = defaultdict(list)
-    for source in sources:
+    for source in set(sources):
         kinds[source.rpartition("/")[0]].append(source)
     held_out: set[str] = set()
     for members in kinds.values():
