@@ -55,6 +55,7 @@ class Head:
     """A running Ray head."""
 
     address: str
+    agent_address: str
     token: str
 
     def client(self, script: Path) -> RayJobClient:
@@ -87,7 +88,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     folder = Path(f"/tmp/ray-{secrets.token_hex(4)}")
     log = tmp_path_factory.mktemp("head") / "head.log"
     token = secrets.token_hex(16)
-    address = f"http://127.0.0.1:{free_port()}"
+    address, agent_address = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
         "RAY_AUTH_MODE": "token",
@@ -99,6 +100,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         *(str(Path(sys.executable).parent / "ray"), "start", "--head", "--block"),
         *("--node-ip-address=127.0.0.1", f"--port={free_port()}", "--num-cpus=2"),
         *("--dashboard-host=127.0.0.1", f"--dashboard-port={address.rpartition(':')[2]}"),
+        f"--dashboard-agent-listen-port={agent_address.rpartition(':')[2]}",
         *(f"--temp-dir={folder}", "--disable-usage-stats", "--object-store-memory=100000000"),
     ]
     with log.open("wb") as output:
@@ -107,7 +109,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         )
     try:
         wait_until_up(address, process, log)
-        yield Head(address, token)
+        yield Head(address, agent_address, token)
     finally:
         process.terminate()  # `ray start --block` ends what it started
         try:
@@ -215,6 +217,15 @@ def test_no_token_and_a_wrong_token_each_say_what_to_set(head: Head) -> None:
     with pytest.raises(ConfigurationError, match=r"refused the token.*RAY_AUTH_TOKEN") as refused:
         RayJobClient(wrong)
     assert "deadbeef" not in str(refused.value)
+
+
+def test_the_probes_of_the_manifests_need_no_token(head: Head) -> None:
+    for url in (
+        f"{head.address}/api/gcs_healthz",
+        f"{head.agent_address}/api/local_raylet_healthz",
+    ):
+        with urllib.request.urlopen(url, timeout=10) as reply:
+            assert reply.status == 200
 
 
 def test_an_unknown_run_is_named_with_those_that_exist(head: Head, script: Path) -> None:
