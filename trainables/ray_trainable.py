@@ -1,0 +1,110 @@
+"""SEAL-pose training as a Ray Tune trainable; the only file here that imports ray."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray import tune
+
+from trainables.checkpoint import CheckpointStore
+from trainables.config import TrainingConfig
+from trainables.data.dataset import PoseDataset
+from trainables.trial_run import TrialRun, choose_device, evaluate_checkpoint
+
+__all__ = ["SealTrainable"]
+
+
+class SealTrainable(tune.Trainable):
+    """One trial: each `step` is an epoch, reported as `TrialRun.step` describes.
+
+    The configuration holds `training` (what `TrainingConfig` reads), `fingerprint`,
+    `checkpoint_root`, `threads` (torch's, 1 by default) and `device` (`auto`, `cpu`, `cuda`). The
+    data set is given once, with `tune.with_parameters(SealTrainable, dataset=...)`, and mapped
+    from Ray's object store without a copy.
+
+    Checkpoints are our own, by fingerprint (`TrialRun`); Ray's are to be off. A worker is used
+    for one trial after another: nothing of a trial is kept, and nothing is built before the
+    first step, because Tune does not retry a trial that fails while its worker is reset.
+    """
+
+    def setup(self, config: dict[str, Any], dataset: PoseDataset | None = None) -> None:
+        """Keep the data set, and get ready for the first trial."""
+        if dataset is None:
+            raise ValueError(
+                "SealTrainable has no data set; use tune.with_parameters(SealTrainable, "
+                "dataset=...)"
+            )
+        self._dataset: PoseDataset = dataset
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Forget the trial before; the next one starts as in a fresh process."""
+        self._settings = new_config
+        self._run: TrialRun | None = None
+        gc.collect()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train one epoch; see `TrialRun.step`."""
+        if self._run is None:
+            self._run = self._build()
+        return self._run.step()
+
+    def cleanup(self) -> None:
+        """Let go of nets and data."""
+        self._run = None
+
+    @staticmethod
+    def evaluate_checkpoint(
+        config: dict[str, Any], checkpoint: str, split: str, dataset: PoseDataset
+    ) -> dict[str, float]:
+        """Measure a checkpoint on a split; to be run as a Ray task.
+
+        Args:
+            config: As of a trial.
+            checkpoint: Path of the checkpoint.
+            split: `train`, `val` or `test`.
+            dataset: The data.
+
+        Returns:
+            What `SealTrainer.evaluate` returns.
+
+        Raises:
+            TrainableError: If checkpoint or data cannot be used.
+        """
+        torch.set_num_threads(int(config.get("threads", 1)))
+        return evaluate_checkpoint(
+            TrainingConfig.model_validate(config["training"]),
+            dataset,
+            checkpoint=Path(checkpoint),
+            fingerprint=config["fingerprint"],
+            split=split,
+            device=_device(config),
+        )
+
+    def _build(self) -> TrialRun:
+        torch.set_num_threads(int(self._settings.get("threads", 1)))
+        return TrialRun(
+            TrainingConfig.model_validate(self._settings["training"]),
+            self._dataset,
+            store=CheckpointStore(Path(self._settings["checkpoint_root"])),
+            fingerprint=self._settings["fingerprint"],
+            device=_device(self._settings),
+            devices=self._devices_held(),
+        )
+
+    def _devices_held(self) -> float:
+        resources = self.trial_resources
+        held = resources.required_resources if resources is not None else {}
+        return float(held.get("GPU", 0.0) or held.get("CPU", 0.0) or 1.0)
+
+
+def _device(settings: dict[str, Any]) -> torch.device:
+    assigned = ray.get_runtime_context().get_accelerator_ids().get("GPU", [])
+    return choose_device(settings.get("device", "auto"), has_gpu=bool(assigned))

@@ -1,0 +1,253 @@
+"""What happens to the trials of one `run`, told by Ray's hooks (no Ray in here).
+
+One Tune trial is one attempt. A retry is a new Tune trial of the same request: Tune's own
+retries skip a worker that dies between two trials, and hide the attempt from us.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tuner.adapters.ray_results import (
+    Attempts,
+    Cancelled,
+    Completed,
+    End,
+    Failed,
+    Invalid,
+    Progress,
+    Stopped,
+    failure_reason,
+    to_outcome,
+)
+from tuner.errors import RunnerError
+from tuner.ports import Decision, FeedState, TrialFeed, TrialObserver
+from tuner.records import EpochReport, TrialRequest
+
+__all__ = ["TrialBridge"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class _Trial:
+    """A request on its way from the feed to its outcome."""
+
+    request: TrialRequest
+    attempt: int = 1
+    announced: bool = False
+    attempt_started_s: float | None = None
+    seconds: float = 0.0
+    progress: Progress | None = None
+    last_epoch: int = 0
+    end: End | None = None
+
+
+class TrialBridge:
+    """Joins a feed and an observer to Tune's hooks.
+
+    No method raises: an error of feed or observer is kept in `fault`, no further trial is
+    started, and the caller raises it once Tune has stopped. (Tune would wrap it in a text.)
+
+    Args:
+        feed: Where requests come from.
+        observer: Who is told.
+        max_concurrent: How many trials run at once.
+        max_failures: How often a failed trial is tried again.
+        devices: Accelerators that a trial holds, or CPUs if none.
+        interrupted: Says whether a signal asked for the end.
+    """
+
+    def __init__(
+        self,
+        feed: TrialFeed,
+        observer: TrialObserver,
+        *,
+        max_concurrent: int,
+        max_failures: int,
+        devices: float,
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._feed = feed
+        self._observer = observer
+        self.max_concurrent = max_concurrent
+        self._max_failures = max_failures
+        self._devices = devices
+        self._interrupted = interrupted
+        self._live: dict[str, _Trial] = {}
+        self._retries: deque[_Trial] = deque()
+        self._feed_waits = False
+        self._feed_done = False
+        self.fault: Exception | None = None
+        self.cancelled = 0
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        """Leave nothing behind in the files into which Tune pickles whatever it is given.
+
+        Feed and observer hold connections (and, in their addresses, passwords); an experiment is
+        never restored from those files.
+        """
+        return type(None), ()
+
+    @property
+    def aborting(self) -> bool:
+        """Whether everything has to stop now."""
+        return self.fault is not None or self._interrupted()
+
+    def next_request(self, ticket: str) -> TrialRequest | FeedState:
+        """Give what the Tune trial `ticket` should run, WAIT, or DONE for good.
+
+        DONE is given only when nothing is running any more: Tune never asks again after it,
+        and a running trial may yet need another attempt.
+        """
+        if self.aborting:
+            return FeedState.DONE
+        if len(self._live) >= self.max_concurrent:
+            return FeedState.WAIT
+        trial = self._retries.popleft() if self._retries else self._from_feed()
+        if trial is None:
+            idle = self.aborting or (self._feed_done and not self._live)
+            return FeedState.DONE if idle else FeedState.WAIT
+        self._live[ticket] = trial
+        return trial.request
+
+    def started(self, ticket: str) -> None:
+        """A worker took the trial up."""
+        trial = self._live.get(ticket)
+        if trial is None or self.aborting:
+            return
+        trial.attempt_started_s = time.monotonic()
+        self._announce(trial)
+
+    def progressed(self, ticket: str, flat_result: Mapping[str, Any]) -> bool:
+        """Take a report; return whether the trial has to stop."""
+        trial = self._live.get(ticket)
+        if trial is None or self.aborting:
+            return True
+        try:
+            trial.progress = Progress.from_result(flat_result)
+            trial.end = self._judge(trial, trial.progress)
+        except Exception as error:  # noqa: BLE001 - kept, and raised unchanged by the runner
+            self._keep(error)
+            return True
+        return trial.end is not None
+
+    def ended(self, ticket: str) -> None:
+        """Tune stopped the trial, after a report that asked for it."""
+        trial = self._live.get(ticket)
+        if trial is None or self.fault is not None:
+            return
+        if trial.end is None and self._interrupted():
+            return
+        del self._live[ticket]
+        self._close(trial, trial.end or Failed("Ray ended the trial before it had finished"))
+
+    def failed(self, ticket: str, traceback: str) -> None:
+        """The worker raised or died; try again, or give up."""
+        if self.aborting or ticket not in self._live:
+            return
+        trial = self._live.pop(ticket)
+        self._stop_clock(trial)
+        if trial.attempt > self._max_failures:
+            self._close(trial, Failed(traceback))
+            return
+        logger.warning(
+            "%s trial %d failed in attempt %d and is tried again from its last checkpoint: %s",
+            trial.request.stage,
+            trial.request.trial,
+            trial.attempt,
+            failure_reason(traceback),
+        )
+        trial.attempt += 1
+        trial.announced = False
+        self._retries.append(trial)
+
+    def cancel_rest(self) -> None:
+        """Tell the observer CANCELLED for every trial that has not ended; see `cancelled`."""
+        reason = "the run ended with an error" if self.fault else "the run was interrupted"
+        rest = [*self._live.values(), *self._retries]
+        self.cancelled += len(rest)
+        self._live.clear()
+        self._retries.clear()
+        for trial in rest:
+            self._stop_clock(trial)
+            outcome = to_outcome(trial.request, self._attempts(trial), Cancelled(reason))
+            try:
+                self._observer.on_end(trial.request.stage, outcome)
+            except Exception as error:  # noqa: BLE001 - the first fault is the one to raise
+                self._keep(error)
+
+    def _from_feed(self) -> _Trial | None:
+        if self._feed_done or self._feed_waits:
+            return None
+        try:
+            answer = self._feed.next_request()
+        except Exception as error:  # noqa: BLE001 - kept, and raised unchanged by the runner
+            self._keep(error)
+            return None
+        if isinstance(answer, TrialRequest):
+            return _Trial(answer)
+        self._feed_done = answer is FeedState.DONE
+        self._feed_waits = answer is FeedState.WAIT
+        if self._feed_waits and not self._live:
+            self._keep(RunnerError("the feed waits for a trial to end, but none is running"))
+        return None
+
+    def _judge(self, trial: _Trial, progress: Progress) -> End | None:
+        fault = progress.fault()
+        if fault:
+            return Invalid(fault)
+        decision = self._report_epochs(trial, progress)
+        if progress.finished:
+            return Completed()
+        return Stopped() if decision is Decision.STOP else None
+
+    def _report_epochs(self, trial: _Trial, progress: Progress) -> Decision:
+        """Report the epochs that this driver has not yet reported, the last one always."""
+        decision = Decision.CONTINUE
+        missed = [(n, m) for n, m in progress.history if trial.last_epoch < n < progress.epoch]
+        epochs = [*missed, (progress.epoch, progress.metrics)] if progress.epoch > 0 else []
+        for epoch, metrics in epochs:
+            report = EpochReport(trial.request.trial, epoch, dict(metrics))
+            decision = self._observer.on_epoch(trial.request.stage, report)
+            trial.last_epoch = max(trial.last_epoch, epoch)
+        return decision
+
+    def _announce(self, trial: _Trial) -> None:
+        if trial.announced:
+            return
+        trial.announced = True
+        try:
+            self._observer.on_start(trial.request, attempt=trial.attempt)
+        except Exception as error:  # noqa: BLE001 - kept, and raised unchanged by the runner
+            self._keep(error)
+
+    def _close(self, trial: _Trial, end: End) -> None:
+        self._stop_clock(trial)
+        self._feed_waits = False
+        # a worker that died while it started was never announced; an end needs a beginning
+        self._announce(trial)
+        outcome = to_outcome(trial.request, self._attempts(trial), end)
+        try:
+            self._observer.on_end(trial.request.stage, outcome)
+        except Exception as error:  # noqa: BLE001 - kept, and raised unchanged by the runner
+            self._keep(error)
+
+    def _stop_clock(self, trial: _Trial) -> None:
+        if trial.attempt_started_s is not None:
+            trial.seconds += time.monotonic() - trial.attempt_started_s
+            trial.attempt_started_s = None
+
+    def _attempts(self, trial: _Trial) -> Attempts:
+        return Attempts(trial.attempt, trial.seconds, self._devices, trial.progress)
+
+    def _keep(self, error: Exception) -> None:
+        if self.fault is None:
+            self.fault = error
+        elif error is not self.fault:
+            logger.warning("a further error while the run stops: %s", error)

@@ -1,0 +1,309 @@
+"""Runs trials on Ray Tune; the study store, not Ray, knows what happened.
+
+Each `run` is one fresh, disposable `tune.Tuner(...).fit()`. Ray's restore, its Optuna searcher,
+its checkpoints and its loggers are not used: they keep a second truth beside the study store, and
+the two drift apart when a driver is killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import ray
+from ray import tune
+
+from tuner.adapters.ray_bridge import TrialBridge
+from tuner.adapters.ray_hooks import (
+    AbortStopper,
+    FeedSearcher,
+    ObserverCallback,
+    ObserverScheduler,
+)
+from tuner.adapters.ray_results import failure_reason, plain_text
+from tuner.adapters.ray_session import RaySession, changed_environment
+from tuner.adapters.ray_signals import SignalGuard
+from tuner.errors import ConfigurationError, RunInterruptedError, RunnerError
+from tuner.ports import TrialFeed, TrialObserver
+from tuner.records import TrialRequest, TrialSpec
+
+__all__ = ["RayTuneRunner"]
+
+_POLL_S = 0.2
+
+
+class RayTuneRunner:
+    """A `tuner.ports.TrialRunner` on Ray Tune.
+
+    Ray is started, or joined, when the first trial is to run.
+
+    Args:
+        trainable: A `tune.Trainable`; it reports what `tuner.adapters.ray_results` describes,
+            keeps its own checkpoints, and has a static `evaluate_checkpoint(config, checkpoint,
+            split, dataset)`.
+        dataset: Handed to its `setup` as `dataset`, from Ray's object store; None for nothing.
+        checkpoint_root: Folder of the trainables' checkpoints, shared by all nodes.
+        scratch: Folder for Ray's disposable experiments, shared by all nodes.
+        max_concurrent: Trials at the same time; None for as many as fit.
+        cpus_per_trial: CPUs that each holds.
+        gpus_per_trial: GPUs that each holds; parts of one are allowed.
+        max_failures: How often a trial whose worker raised or died is tried again.
+        threads: Torch's threads per trial; results repeat for the same number of them.
+        device: `auto`, `cpu` or `cuda`.
+        address: Where Ray is, if this process has no `RaySession` open.
+
+    Raises:
+        ConfigurationError: If a number makes no sense; all faults in one message.
+    """
+
+    def __init__(
+        self,
+        *,
+        trainable: type[Any],
+        dataset: object | None,
+        checkpoint_root: Path,
+        scratch: Path,
+        max_concurrent: int | None = None,
+        cpus_per_trial: float = 1.0,
+        gpus_per_trial: float = 0.0,
+        max_failures: int = 2,
+        threads: int = 1,
+        device: str = "auto",
+        address: str = "auto",
+    ) -> None:
+        self._trainable = trainable
+        self._dataset = dataset
+        self._checkpoint_root = checkpoint_root.resolve()
+        self._scratch = scratch.resolve()
+        self._max_concurrent = max_concurrent
+        self._cpus = cpus_per_trial
+        self._gpus = gpus_per_trial
+        self._max_failures = max_failures
+        self._threads = threads
+        self._device = device
+        self._session = RaySession(address)
+        self._dataset_ref: Any = None
+        self._prepared: Any = None
+        self._check()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the data set in Ray's object store, and of Ray."""
+        self._dataset_ref = self._prepared = None
+        self._session.close()
+
+    def run(self, feed: TrialFeed, observer: TrialObserver) -> None:
+        """See `tuner.ports.TrialRunner`; an error of feed or observer is raised unchanged."""
+        fitting = self._open()
+        with SignalGuard() as guard:
+            bridge = TrialBridge(
+                feed,
+                observer,
+                max_concurrent=self._max_concurrent or fitting,
+                max_failures=self._max_failures,
+                devices=self._gpus or self._cpus,
+                interrupted=lambda: guard.received,
+            )
+            failure = self._fit(bridge, pending=min(fitting, bridge.max_concurrent))
+            self._settle(bridge, guard, failure)
+
+    def evaluate(
+        self, jobs: Sequence[tuple[TrialSpec, str]], *, split: str
+    ) -> list[dict[str, float]]:
+        """See `tuner.ports.TrialRunner`.
+
+        Raises:
+            RunnerError: If a checkpoint cannot be evaluated; the message names it.
+            RunInterruptedError: After SIGINT or SIGTERM.
+        """
+        if not jobs:
+            return []
+        self._open()
+        task = ray.remote(
+            num_cpus=self._cpus, num_gpus=self._gpus, max_retries=self._max_failures
+        )(self._trainable.evaluate_checkpoint)
+        with SignalGuard() as guard:
+            futures = [
+                task.remote(self._config(spec), checkpoint, split, self._dataset_ref)
+                for spec, checkpoint in jobs
+            ]
+            try:
+                _wait_for(futures, guard)
+                return [
+                    _metrics_of(future, checkpoint)
+                    for future, (_, checkpoint) in zip(futures, jobs, strict=True)
+                ]
+            finally:
+                for future in futures:
+                    ray.cancel(future, force=True)
+
+    def _check(self) -> None:
+        faults = []
+        if self._max_concurrent is not None and self._max_concurrent < 1:
+            faults.append(f"max_concurrent is {self._max_concurrent}; give 1 or more, or nothing")
+        if self._cpus <= 0:
+            faults.append(f"cpus_per_trial is {self._cpus:g}; give more than 0")
+        if self._gpus < 0:
+            faults.append(f"gpus_per_trial is {self._gpus:g}; give 0 or more")
+        if self._max_failures < 0:
+            faults.append(f"max_failures is {self._max_failures}; give 0 or more")
+        if self._threads < 1:
+            faults.append(f"threads is {self._threads}; give 1 or more")
+        if self._device not in {"auto", "cpu", "cuda"}:
+            faults.append(f"device is {self._device!r}; give auto, cpu or cuda")
+        if faults:
+            raise ConfigurationError.from_faults(faults)
+
+    def _open(self) -> int:
+        """Connect to Ray, share the data set; return how many trials fit at once."""
+        self._session.open()
+        fitting = self._session.concurrency(cpus=self._cpus, gpus=self._gpus)
+        if self._prepared is None:
+            trainable = self._trainable
+            if self._dataset is not None:
+                self._dataset_ref = ray.put(self._dataset)
+                trainable = tune.with_parameters(trainable, dataset=self._dataset_ref)
+            # both named: for an actor with a GPU alone Ray would add a CPU
+            resources = {"cpu": self._cpus, "gpu": self._gpus}
+            self._prepared = tune.with_resources(trainable, resources)
+        return fitting
+
+    def _config(self, spec: TrialSpec) -> dict[str, Any]:
+        return {
+            "training": spec.training_config(),
+            "fingerprint": spec.fingerprint,
+            "checkpoint_root": str(self._checkpoint_root),
+            "threads": self._threads,
+            "device": self._device,
+        }
+
+    def _request_config(self, request: TrialRequest) -> dict[str, Any]:
+        return {
+            **self._config(request.spec),
+            "stage": request.stage,
+            "trial": request.trial,
+        }
+
+    def _fit(self, bridge: TrialBridge, *, pending: int) -> Exception | None:
+        """Run one experiment; return what Tune itself raised, if it did."""
+        folder = self._scratch / f"ray-{uuid.uuid4().hex[:8]}"
+        try:
+            with _quiet_tune(pending):
+                _tuner(self._prepared, bridge, self._request_config, folder).fit()
+        except Exception as error:  # noqa: BLE001 - Tune raises anything; see `_settle`
+            return error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return None
+
+    def _settle(self, bridge: TrialBridge, guard: SignalGuard, failure: Exception | None) -> None:
+        """See that every trial has an end, and raise what the caller has to know."""
+        bridge.cancel_rest()
+        if bridge.fault is not None:
+            raise bridge.fault
+        if guard.signal_number is not None:
+            raise RunInterruptedError(
+                guard.signal_number,
+                f"interrupted by {guard.signal_name}: {bridge.cancelled} unfinished trials go on "
+                "from their last epoch when the same command is given again",
+            )
+        if failure is not None:
+            reason = failure_reason(plain_text(str(failure)))
+            raise RunnerError(f"Ray Tune failed: {reason}") from failure
+        if bridge.cancelled:
+            raise RunnerError(f"Ray Tune came to an end with {bridge.cancelled} trials unfinished")
+
+
+def _tuner(
+    trainable: Any,
+    bridge: TrialBridge,
+    to_config: Callable[[TrialRequest], dict[str, Any]],
+    folder: Path,
+) -> Any:
+    return tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=FeedSearcher(bridge, to_config),
+            scheduler=ObserverScheduler(bridge),
+            num_samples=-1,
+            reuse_actors=True,
+            # Tune's own names hold the hyperparameters
+            trial_name_creator=_short_name,
+            trial_dirname_creator=_short_name,
+        ),
+        run_config=tune.RunConfig(
+            name=folder.name,
+            storage_path=str(folder.parent),
+            failure_config=tune.FailureConfig(max_failures=0),
+            checkpoint_config=tune.CheckpointConfig(
+                checkpoint_frequency=0, checkpoint_at_end=False
+            ),
+            stop=AbortStopper(bridge),
+            callbacks=[ObserverCallback(bridge)],
+            verbose=0,
+        ),
+    )
+
+
+def _short_name(trial: Any) -> str:
+    return str(trial.trial_id)
+
+
+@contextlib.contextmanager
+def _quiet_tune(pending: int) -> Iterator[None]:
+    """Keep Tune from logging, saving and handling signals; let it start `pending` workers."""
+    settings = {
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),
+        "TUNE_MAX_PENDING_TRIALS_PG": str(pending),
+        "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+        "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+        # the newer output prints a table at any verbosity; standard output is not Tune's
+        "RAY_AIR_NEW_OUTPUT": "0",
+    }
+    tune_logger = logging.getLogger("ray.tune")
+    level = tune_logger.level
+    tune_logger.setLevel(logging.CRITICAL)
+    try:
+        with changed_environment(settings):
+            yield
+    finally:
+        tune_logger.setLevel(level)
+
+
+def _wait_for(futures: list[Any], guard: SignalGuard) -> None:
+    waiting = futures
+    while waiting:
+        if guard.signal_number is not None:
+            raise RunInterruptedError(
+                guard.signal_number,
+                f"interrupted by {guard.signal_name} while evaluating; nothing is lost, give the "
+                "same command again",
+            )
+        _, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=_POLL_S)
+
+
+def _metrics_of(future: Any, checkpoint: str) -> dict[str, float]:
+    try:
+        metrics = ray.get(future)
+    except ray.exceptions.RayError as error:
+        reason = failure_reason(plain_text(str(error)))
+        raise RunnerError(f"cannot evaluate the checkpoint {checkpoint}: {reason}") from error
+    return {name: float(value) for name, value in metrics.items()}

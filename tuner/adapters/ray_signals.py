@@ -1,0 +1,64 @@
+"""Noticing SIGINT and SIGTERM while Ray runs (no Ray in here)."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+__all__ = ["SignalGuard"]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Tune installs a handler for SIGUSR1 and leaves it behind
+_RESTORED = (*_SIGNALS, signal.SIGUSR1)
+
+
+class SignalGuard:
+    """Records the first SIGINT or SIGTERM instead of dying from it.
+
+    A second signal goes to whoever handled it before, so that a user can always leave. Ray
+    installs a handler of its own for SIGTERM when it starts: enter the guard after that. Outside
+    the main thread, where Python allows no handlers, the guard does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.signal_number: int | None = None
+        self._earlier: dict[int, Any] = {}
+
+    @property
+    def received(self) -> bool:
+        """Whether a signal has come."""
+        return self.signal_number is not None
+
+    @property
+    def signal_name(self) -> str:
+        """Name of the signal that came."""
+        return signal.Signals(self.signal_number).name if self.signal_number else ""
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._earlier = {number: signal.getsignal(number) for number in _RESTORED}
+            for number in _SIGNALS:
+                signal.signal(number, self._record)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._restore()
+
+    def _record(self, number: int, frame: FrameType | None) -> None:
+        if self.received:
+            self._restore()
+            signal.raise_signal(number)
+        self.signal_number = number
+
+    def _restore(self) -> None:
+        for number, handler in self._earlier.items():
+            # None: installed by C code, which Python cannot put back
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._earlier = {}
