@@ -48,9 +48,10 @@ class ProgressListener:
 
     def on_trial_started(self, request: TrialRequest) -> None:
         """See `EngineListener`; fixed hyperparameters are shown too: they tell trials apart."""
+        from tuner.reports.summary import in_order
         from tuner.reports.tables import params_text
 
-        self._params[request.trial] = params_text(request.spec.params)
+        self._params[request.trial] = params_text(in_order(request.spec.params))
         self._state.start_trial(request)
 
     def on_epoch(self, stage: str, report: EpochReport, *, epochs: int) -> None:

@@ -16,10 +16,13 @@ from tuner.reports.run_summary import (
     TrialRow,
 )
 
-__all__ = ["RUN_CONFIG", "RunSummary", "summarise"]
+__all__ = ["RUN_CONFIG", "RunSummary", "in_order", "summarise"]
 
 RUN_CONFIG = "run_config"
 """Attribute of a run's first study: what the run was asked to do."""
+
+PARAMETER_ORDER = ("lr_p", "lr_l", "alpha")
+"""The order of the protocol, in which hyperparameters are shown; stores keep none."""
 
 DEFAULT_STAGES = 3
 """Stages of the default protocol (paper A.5)."""
@@ -77,6 +80,12 @@ def summarise(
     )
 
 
+def in_order(params: Mapping[str, float]) -> dict[str, float]:
+    """Hyperparameters in the protocol's order, then any others by name."""
+    known = [name for name in PARAMETER_ORDER if name in params]
+    return {name: params[name] for name in [*known, *sorted(set(params) - set(known))]}
+
+
 def _state(
     stages: Sequence[StageSummary],
     tested: Sequence[TestedConfiguration | None],
@@ -98,7 +107,7 @@ def _stage(name: str, history: StudyHistory) -> StageSummary:
     return StageSummary(
         name=name,
         study=history.spec.study_name,
-        tunes=tuple(history.spec.distributions),
+        tunes=tuple(in_order(dict.fromkeys(history.spec.distributions, 0.0))),
         counts=_counts(history.trials),
         trials=rows,
         winner=next((row for row in rows if row.number == number), None),
@@ -123,7 +132,7 @@ def _row(trial: TrialRecord) -> TrialRow:
     return TrialRow(
         number=trial.number,
         state=trial.state.value,
-        params=dict(trial.spec.params),
+        params=in_order(trial.spec.params),
         val_mpjpe_mm=trial.value,
         epochs=trial.epochs,
         best_epoch=trial.best_epoch,
@@ -143,7 +152,7 @@ def _tested(stage: StageSummary, history: StudyHistory) -> TestedConfiguration |
     test = history.attributes.get(TEST_METRICS)
     return TestedConfiguration(
         stage=stage.name,
-        params=dict(history.result.params),
+        params=in_order(history.result.params),
         val_mpjpe_mm=history.result.value,
         test=None if test is None else dict(test),
         checkpoint=stage.winner.checkpoint if stage.winner else None,

@@ -11,6 +11,7 @@ from tuner.reports.run_summary import RunSummary, StageSummary, TrialRow
 
 __all__ = [
     "METRICS",
+    "REPORT_FILE",
     "ComparisonRow",
     "Metric",
     "StageRow",
@@ -24,6 +25,10 @@ __all__ = [
     "stage_rows",
     "winner_checkpoint",
 ]
+
+
+REPORT_FILE = "report/report.html"
+"""Where a finished run's report lies in its folder."""
 
 
 @dataclass(frozen=True)
@@ -166,11 +171,13 @@ def winner_checkpoint(summary: RunSummary) -> str | None:
 
 def place_rows(summary: RunSummary) -> list[tuple[str, str]]:
     """Where everything is, as (what, where)."""
+    reported = summary.artifacts and summary.state == "finished"
     places = [
         ("studies", summary.storage),
         ("tracking", summary.tracking_uri),
         ("tracking run", summary.mlflow_run_id or ""),
-        ("report", f"{summary.artifacts}/report.html" if summary.artifacts else ""),
+        ("run folder", summary.artifacts),
+        ("report", f"{summary.artifacts}/{REPORT_FILE}" if reported else ""),
         ("weights", winner_checkpoint(summary) or ""),
     ]
     return [(what, where) for what, where in places if where]

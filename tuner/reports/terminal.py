@@ -85,7 +85,9 @@ def _stage_table(summary: RunSummary) -> Group:
     for row in rows:
         value = "" if row.val_mpjpe_mm is None else f"{row.val_mpjpe_mm:.2f} mm"
         table.add_row(row.name, row.trials, row.tuned, value)
-    decisions = [Padding(Text(row.decision, style="dim"), (0, 0, 0, 2)) for row in rows]
+    decisions = [
+        Padding(Text(row.decision, style="dim"), (0, 0, 0, 2), expand=False) for row in rows
+    ]
     effort = (
         f"{summary.trainings} trainings, {duration_text(summary.seconds)} of training time "
         f"({summary.device_seconds / 3600:.2f} device-hours)"
@@ -106,8 +108,8 @@ def _pairs(title: str, rows: Sequence[tuple[str, str]]) -> Group:
 def _steps(rows: Sequence[tuple[str, str]]) -> Group:
     lines: list[RenderableType] = [Text("What to do next", style="bold")]
     for command, meaning in rows:
-        lines.append(Padding(Text(command, style="cyan"), (0, 0, 0, 2)))
-        lines.append(Padding(Text(meaning, style="dim"), (0, 0, 0, 6)))
+        lines.append(Padding(Text(command, style="cyan"), (0, 0, 0, 2), expand=False))
+        lines.append(Padding(Text(meaning, style="dim"), (0, 0, 0, 6), expand=False))
     return Group(*lines)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from tuner.records import StudyHistory, TrialRecord
-from tuner.reports.summary import summarise
+from tuner.reports.summary import in_order, summarise
 
 BuildRun = Callable[..., dict[str, StudyHistory]]
 
@@ -117,3 +117,15 @@ def _moved(trials: tuple[TrialRecord, ...]) -> tuple[TrialRecord, ...]:
         outcome = replace(trial.outcome, seconds=99.0, checkpoint="/elsewhere", attempts=2)
         moved.append(replace(trial, outcome=outcome, mlflow_run_id="other"))
     return tuple(moved)
+
+
+def test_hyperparameters_come_in_the_protocol_s_order(build_run: BuildRun) -> None:
+    histories = build_run(stages=2)
+    stage = histories["2-lr_l"]
+    backwards = dict(sorted(stage.spec.distributions.items()))
+    histories["2-lr_l"] = replace(stage, spec=replace(stage.spec, distributions=backwards))
+    assert list(backwards) == ["alpha", "lr_l"]
+    assert summarise("demo", histories).stages[1].tunes == ("lr_l", "alpha")
+    assert list(in_order({"zeta": 1, "alpha": 2, "beta": 3, "lr_p": 4})) == [
+        *("lr_p", "alpha", "beta", "zeta")
+    ]

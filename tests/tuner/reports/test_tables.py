@@ -134,7 +134,7 @@ def test_the_final_table_fits_eighty_columns(build_run: BuildRun) -> None:
     assert max(len(line) for line in text.splitlines()) <= 80
     for part in ("66.40", "62.18", "-4.22", "-6.4 %", "lr_l 5e-4, alpha 5e-3", "tuner ui"):
         assert part in text
-    assert path in text.replace("\n", "").replace(" ", "")
+    assert f"{path}/report/report.html" in text.replace("\n", "").replace(" ", "")
 
 
 @pytest.mark.parametrize("failed", [False, True])
