@@ -21,7 +21,7 @@ from tuner.protocol.greedy import RETRY_ROUNDS, TEST_METRICS, History, next_acti
 from tuner.protocol.selection import best_trial
 from tuner.protocol.stages import Protocol
 from tuner.records import EpochReport, StudyHistory, TrialRequest, TrialSpec, TrialState
-from tuner.session import StageSession, read_history, record_trials
+from tuner.session import StageSession, keep_tracking_ids, read_history, record_trials
 
 __all__ = ["Ports", "open_run", "run_protocol"]
 
@@ -97,7 +97,7 @@ def _carry_out_next(protocol: Protocol, ports: Ports) -> bool:
                 sampler_for=ports.sampler_for,
             )
             ports.runner.run(session, session)
-            session.keep_tracking_ids()
+            keep_tracking_ids(protocol, ports.store, ports.tracker)
         case CloseStage():
             _close(protocol, action, history, ports)
         case EvaluateWinners():

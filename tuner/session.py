@@ -19,7 +19,8 @@ from tuner.records import (
     TrialState,
 )
 
-__all__ = ["OBJECTIVE", "StageSession", "read_history", "record_trials"]
+__all__ = ["OBJECTIVE", "StageSession", "keep_tracking_ids", "read_history"]
+__all__ += ["record_trials"]
 
 OBJECTIVE = "val_mpjpe_mm"
 """The figure that trials compete by: MPJPE on the selection split, millimetres."""
@@ -33,6 +34,16 @@ def read_history(protocol: Protocol, store: StudyStore) -> dict[str, StudyHistor
     """
     found = {s.name: store.history(protocol.study_name(s.name)) for s in protocol.stages}
     return {name: study for name, study in found.items() if study is not None}
+
+
+def keep_tracking_ids(protocol: Protocol, store: StudyStore, tracker: Tracker) -> None:
+    """Write the tracking ids that are known by now into the studies."""
+    ids = tracker.run_ids()
+    for stage, study in read_history(protocol, store).items():
+        for trial in study.trials:
+            run_id = ids.get((stage, trial.number))
+            if run_id is not None and run_id != trial.mlflow_run_id:
+                store.annotate(study.spec.study_name, "mlflow_run_id", run_id, trial=trial.number)
 
 
 def record_trials(
@@ -89,7 +100,6 @@ class StageSession:
         self._queue: deque[TrialRequest] = deque()
         self._active: dict[int, TrialRequest] = {}
         self._last_epoch: dict[int, int] = {}
-        self._kept_ids: set[int] = set()
         self._load_running()
 
     def next_request(self) -> TrialRequest | FeedState:
@@ -135,14 +145,6 @@ class StageSession:
         if outcome.kind is not OutcomeKind.CANCELLED:
             self._store.tell(self._study_name, outcome)
         self._listener.on_trial_ended(stage, outcome)
-        self.keep_tracking_ids()
-
-    def keep_tracking_ids(self) -> None:
-        """Write newly known tracking ids of this stage's trials into the study."""
-        for (stage, trial), run_id in self._tracker.run_ids().items():
-            if stage == self._stage and trial is not None and trial not in self._kept_ids:
-                self._store.annotate(self._study_name, "mlflow_run_id", run_id, trial=trial)
-                self._kept_ids.add(trial)
 
     def _ask_for_more(self) -> None:
         """Let the protocol plan further trials of this stage (a sampler's next batch)."""
@@ -155,8 +157,6 @@ class StageSession:
         """Queue every trial that is RUNNING in the study and not yet given to the runner."""
         trials = read_history(self._protocol, self._store)[self._stage].trials
         for trial in trials:
-            if trial.mlflow_run_id is not None:
-                self._kept_ids.add(trial.number)
             if trial.state is TrialState.RUNNING and trial.number not in self._active:
                 self._last_epoch[trial.number] = trial.epochs
                 self._queue.append(TrialRequest(self._stage, trial.number, trial.spec))

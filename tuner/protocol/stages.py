@@ -51,6 +51,7 @@ class Stage:
     def definition(self, fixed: Mapping[str, float]) -> dict[str, Any]:
         """Everything that a reopened study must agree with, as JSON values."""
         return {
+            "tunes": list(self.space.names),
             "keeps": list(self.keeps),
             "space": self.space.distributions(),
             "fixed": dict(fixed),

@@ -8,7 +8,7 @@ from typing import Literal
 
 from trainables.ray_trainable import SealTrainable
 from tuner.adapters.optuna_sampler import build_sampler
-from tuner.adapters.ray_runner import RaySettings, RayTuneRunner
+from tuner.adapters.ray_runner import RayTuneRunner
 from tuner.adapters.ray_session import RaySession
 from tuner.adapters.redact import redact_url
 from tuner.engine import Ports, open_run, run_protocol
@@ -18,9 +18,8 @@ from tuner.ports import EngineListener, Sampler, StudyStore
 from tuner.protocol.actions import Finished
 from tuner.protocol.greedy import next_action
 from tuner.records import StudyHistory
-from tuner.reports.run_summary import summarise
-from tuner.reports.summary import RunSummary
-from tuner.session import read_history
+from tuner.reports.summary import RUN_CONFIG, RunSummary, summarise
+from tuner.session import keep_tracking_ids, read_history
 from tuner.settings import Locations
 from tuner.wiring.plan import Plan, plan_greedy
 from tuner.wiring.signals import terminable
@@ -30,9 +29,6 @@ from tuner.wiring.tracked import TrackedRun, deliver_spooled, tracked_run
 __all__ = ["ResumeMode", "load_run_config", "run_greedy", "summarise_run"]
 
 ResumeMode = Literal["auto", "never", "must"]
-
-RUN_CONFIG = "run_config"
-"""Attribute of the first study: the configuration that `tuner runs resume` repeats."""
 
 UID = "uid"
 """Attribute of the first study: identity of this run, for the tracker."""
@@ -129,6 +125,7 @@ def _work(
         histories = load_histories(store, run)
         tracked.finish(summarise_run(locations, store, run), histories)
         _keep(store, first, {REPORTED: True})
+    keep_tracking_ids(plan.protocol, store, tracked.tracker)
     run_id = tracked.tracker.run_ids().get(("", None))
     if run_id is not None:
         _keep(store, first, {"mlflow_run_id": run_id})
@@ -155,14 +152,11 @@ def _search(
             dataset=plan.dataset,
             checkpoint_root=locations.checkpoints,
             scratch=tracked.folder / "scratch",
-            session=session,
-            settings=RaySettings(
-                max_concurrent=config.max_concurrent,
-                cpus_per_trial=config.cpus_per_trial,
-                gpus_per_trial=session.default_gpus() if gpus is None else gpus,
-                max_failures=config.max_failures,
-                threads=max(1, int(config.cpus_per_trial)),
-            ),
+            max_concurrent=config.max_concurrent,
+            cpus_per_trial=config.cpus_per_trial,
+            gpus_per_trial=float(session.has_gpus()) if gpus is None else gpus,
+            max_failures=config.max_failures,
+            threads=max(1, int(config.cpus_per_trial)),
         )
         ports = Ports(store, runner, tracked.tracker, listener, _sampler_for(plan))
         run_protocol(plan.protocol, ports)
