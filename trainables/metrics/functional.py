@@ -116,9 +116,8 @@ def procrustes_align(pred: Tensor, target: Tensor) -> Tensor:
     finite = covariance.isfinite().all(dim=-1).all(dim=-1)[..., None, None]
     # the decomposition fails for the whole batch if one matrix is not finite
     u, singular, vh = torch.linalg.svd(torch.where(finite, covariance, 0.0))
-    handedness = torch.det(u @ vh).sign()  # -1 where the best orthogonal map is a reflection
     signs = torch.ones_like(singular)
-    signs[..., -1] = handedness
+    signs[..., -1] = _handedness(u @ vh)  # -1 where the best orthogonal map is a reflection
     rotation = (u * signs.unsqueeze(-2)) @ vh
     square = source.square().sum(dim=(-2, -1), keepdim=True)
     scale = _divide((singular * signs).sum(dim=-1)[..., None, None], square)
@@ -201,6 +200,13 @@ def _length_errors(
 
 def _percent(difference: Tensor, reference: Tensor) -> LengthErrors:
     return LengthErrors(100.0 * _divide(difference, reference), reference != 0)
+
+
+def _handedness(matrix: Tensor) -> Tensor:
+    """Sign of the determinant of orthogonal matrices, (..., 3, 3) to (...)."""
+    first, second, third = matrix.unbind(dim=-2)
+    determinant: Tensor = (torch.linalg.cross(first, second) * third).sum(dim=-1)
+    return determinant.sign()
 
 
 def _divide(numerator: Tensor, denominator: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from trainables.config import TrainingConfig
 from trainables.data.dataset import PoseDataset, PoseSplit, SequenceInfo
@@ -19,6 +20,12 @@ SMALL_NETS: dict[str, dict[str, Any]] = {
     "graph": {"width": 16, "depth": 2, "heads": 4, "joint_dim": 6},
     "mlp": {"hidden": 24},
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Nets this small gain nothing from threads, and lose much to those of other processes."""
+    torch.set_num_threads(1)
 
 
 def synthetic_split(rng: np.random.Generator, poses: int) -> PoseSplit:
