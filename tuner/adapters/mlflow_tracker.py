@@ -66,6 +66,7 @@ class MlflowTracker(EventTracker):
         self._experiment = experiment
         self._artifact_root = artifact_root or _beside_database(tracking_uri)
         self._closed = False
+        self._final_ids: dict[str, str] = {}
         self._delivery = Delivery(
             self._outbox,
             self._make_projection,
@@ -112,8 +113,9 @@ class MlflowTracker(EventTracker):
 
     def run_ids(self) -> Mapping[tuple[str, int | None], str]:
         """Tracking ids known so far: (stage, trial), (stage, None), and ("", None) the run."""
+        known = self._final_ids if self._closed else self._outbox.run_ids()
         ids: dict[tuple[str, int | None], str] = {}
-        for key, run_id in self._outbox.run_ids().items():
+        for key, run_id in known.items():
             stage, _, trial = key.rpartition("/")
             ids[stage, int(trial) if trial else None] = run_id
         return ids
@@ -126,8 +128,9 @@ class MlflowTracker(EventTracker):
         """Deliver what is pending, at most this long; return how many events remain spooled."""
         if self._closed:
             return 0
-        self._closed = True
         ended = self._delivery.close(timeout_s=timeout_s)
+        self._final_ids = self._outbox.run_ids()
+        self._closed = True
         left = self._outbox.pending()
         if ended:
             self._outbox.close()

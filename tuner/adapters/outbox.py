@@ -47,10 +47,12 @@ class Outbox:
 
     Args:
         path: The file; its folder is created.
+        busy_timeout_s: How long to wait while another process writes.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, busy_timeout_s: float = 5.0) -> None:
         self._path = path
+        self._busy_timeout_s = busy_timeout_s
         self._lock = threading.RLock()
         self._overflow: deque[tuple[str, dict[str, str]]] = deque()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -174,7 +176,10 @@ class Outbox:
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self._path, timeout=5.0, isolation_level=None, check_same_thread=False
+            self._path,
+            timeout=self._busy_timeout_s,
+            isolation_level=None,
+            check_same_thread=False,
         )
         try:
             connection.execute("PRAGMA journal_mode=WAL")

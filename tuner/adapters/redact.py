@@ -13,7 +13,7 @@ _SECRET_NAME = (
     r"[\w.-]*|pwd|pass|sig)"
 )
 _IS_SECRET_NAME = re.compile(_SECRET_NAME, re.IGNORECASE)
-_URL_USER = re.compile(r"(?P<head>\b[A-Za-z][\w+.-]*://[^\s:/@?#]*):(?P<secret>[^\s/]*)@")
+_URL_USER = re.compile(r"(?P<head>\b[A-Za-z][\w+.-]*://[^\s:/@?#]*):(?:[^\s/]*|(?!\d+/)\S*)@")
 _URL_QUERY = re.compile(rf"(?P<head>[?&]{_SECRET_NAME}=)[^&\s#\"']+", re.IGNORECASE)
 _ASSIGNMENT = re.compile(
     rf"(?P<head>\b{_SECRET_NAME}[\"']?\s*[=:]\s*)(?P<quote>[\"']?)[^\s\"',;&]+(?P=quote)",

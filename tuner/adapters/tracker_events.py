@@ -87,7 +87,7 @@ class EventTracker(abc.ABC):
         self._run = info.run
         self._emit(
             "run_started",
-            tags=_clean_tags({**info.tags, "role": "run", "state": "running"}),
+            tags=_clean_tags({**_source_tags(info), "role": "run", "state": "running"}),
             params=_clean_params(info.params),
             dataset={name: redact_text(value) for name, value in info.dataset.items()},
         )
@@ -208,6 +208,12 @@ class EventTracker(abc.ABC):
         self._facts.update(facts)
 
 
+def _source_tags(info: RunInfo) -> dict[str, str]:
+    """The run's tags, the commit also under the name that MLflow's pages show."""
+    commit = info.tags.get("git_commit", "")
+    return {**info.tags, **({"mlflow.source.git.commit": commit} if commit else {})}
+
+
 def _clean_metrics(metrics: Mapping[str, float]) -> tuple[dict[str, float], list[str]]:
     """Finite figures under permitted names, and the names of the others."""
     finite = {_clean_name(name): float(v) for name, v in metrics.items() if math.isfinite(v)}
@@ -228,11 +234,12 @@ def _clean_params(params: Mapping[str, str]) -> dict[str, str]:
 
 
 def _clean_name(name: str) -> str:
-    return re.sub(r"[^\w\-. /:]", "_", name)[:_MAX_NAME]
+    return re.sub(r"[^\w\-. /:]", "_", name, flags=re.ASCII)[:_MAX_NAME]
 
 
 def _shorten(value: str) -> str:
-    return value if len(value) <= _MAX_VALUE else f"{value[: _MAX_VALUE - 12]} … (shortened)"
+    end = " … (shortened)"
+    return value if len(value) <= _MAX_VALUE else value[: _MAX_VALUE - len(end)] + end
 
 
 def _flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
