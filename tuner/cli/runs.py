@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +13,6 @@ from tuner.cli._places import (
     JsonOption,
     StorageOption,
     TrackingUriOption,
-    location_options,
     open_existing_store,
 )
 from tuner.errors import ConfigurationError
@@ -90,7 +88,7 @@ def show(
     if json_:
         print_json(summary.to_json())
         return
-    print_summary(replace(summary, location_options=location_options(locations, summary)))
+    print_summary(summary, locations)
 
 
 def resume(

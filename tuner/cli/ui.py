@@ -8,11 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from types import FrameType
-from typing import Annotated
+from typing import IO, Annotated
 
 import typer
 
@@ -153,42 +154,38 @@ def _is_free(port: int) -> bool:
 def _serve(what: str, command: Sequence[str], environment: Mapping[str, str], port: int) -> None:
     """Run a server as a child, say where it is once it answers, and end it with us."""
     typer.echo(f"starting the {what} …", err=True)
-    # a process group of its own: servers start workers, which must end with them
-    child = subprocess.Popen(
-        command,
-        env={**os.environ, **environment},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        text=True,
-        errors="replace",
-    )
-    previous = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        _wait_until_up(what, child, port)
-        typer.echo(f"{what}: http://{HOST}:{port}  (Ctrl+C ends it)")
-        child.communicate()
-        if child.returncode != 0:
-            raise TrackingError(f"the {what} ended with exit code {child.returncode}")
-    except KeyboardInterrupt:
-        typer.echo(f"ending the {what}", err=True)
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-        _end(child)
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
+        # a process group of its own: servers start workers, which must end with them
+        child = subprocess.Popen(
+            command,
+            env={**os.environ, **environment},
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            start_new_session=True,
+        )
+        previous = signal.signal(signal.SIGTERM, _interrupt)
+        try:
+            _wait_until_up(what, child, port, log)
+            typer.echo(f"{what}: http://{HOST}:{port}  (Ctrl+C ends it)")
+            child.wait()
+            raise TrackingError(f"the {what} ended: {_last_words(child, log)}")
+        except KeyboardInterrupt:
+            typer.echo(f"ending the {what}", err=True)
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+            _end(child)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _wait_until_up(what: str, child: subprocess.Popen[str], port: int) -> None:
+def _wait_until_up(what: str, child: subprocess.Popen[bytes], port: int, log: IO[str]) -> None:
     limit = time.monotonic() + START_LIMIT_S
     while time.monotonic() < limit:
         if child.poll() is not None:
-            said = (child.communicate()[1] or "").strip().splitlines()
-            last = said[-1] if said else "it said nothing"
             raise TrackingError(
-                f"the {what} ended at once (exit code {child.returncode}): {last}; "
+                f"the {what} could not start: {_last_words(child, log)}; "
                 "`tuner doctor` checks the stores"
             )
         with suppress(OSError), socket.create_connection((HOST, port), timeout=1.0):
@@ -197,11 +194,22 @@ def _wait_until_up(what: str, child: subprocess.Popen[str], port: int) -> None:
     raise TrackingError(f"the {what} did not answer on port {port} within {START_LIMIT_S:.0f} s")
 
 
-def _end(child: subprocess.Popen[str]) -> None:
+def _last_words(child: subprocess.Popen[bytes], log: IO[str]) -> str:
+    from tuner.adapters.redact import redact_text
+
+    log.seek(0)
+    lines = [line.strip() for line in log if line.strip()]
+    # the cause comes before where its explanation can be read
+    said = [line for line in lines if "Error" in line] or lines
+    text = redact_text(said[-1])[:400] if said else "it said nothing"
+    return f"{text} (exit code {child.returncode})"
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
     """End the child's whole group, gently first."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(child.pid, number)
         with suppress(subprocess.TimeoutExpired):
-            child.communicate(timeout=STOP_LIMIT_S)
+            child.wait(timeout=STOP_LIMIT_S)
             return

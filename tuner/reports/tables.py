@@ -190,7 +190,7 @@ def next_steps(summary: RunSummary) -> list[tuple[str, str]]:
     browse = (f"tuner ui{options}", "browse trials, curves and artifacts in the MLflow UI")
     if summary.state == "finished":
         show = (f"tuner runs show {run}{options}", "this table again")
-        return [browse, show, *_larger_run(summary)]
+        return [browse, show, *_larger_run(summary, options)]
     goal = "try the failed trials once more" if summary.state == "failed" else "go on"
     return [
         (f"tuner runs resume {run}{options}", f"{goal}; nothing finished is trained again"),
@@ -202,7 +202,7 @@ def next_steps(summary: RunSummary) -> list[tuple[str, str]]:
 LARGER_PRESETS: Mapping[str, str] = {"quick": "standard", "standard": "paper"}
 
 
-def _larger_run(summary: RunSummary) -> list[tuple[str, str]]:
+def _larger_run(summary: RunSummary, options: str) -> list[tuple[str, str]]:
     """The same search with the next larger preset, if the configuration names one."""
     config = summary.configuration
     larger = LARGER_PRESETS.get(str(config.get("preset")))
@@ -213,7 +213,7 @@ def _larger_run(summary: RunSummary) -> list[tuple[str, str]]:
         command += f" --dataset {shlex.quote(str(config['dataset']))}"
     if config.get("data_dir"):
         command += f" --data-dir {shlex.quote(str(config['data_dir']))}"
-    return [(f"{command} --preset {larger}", "a longer search, on a GPU")]
+    return [(f"{command} --preset {larger}{options}", "a longer search, on a GPU")]
 
 
 def _comparison(metric: Metric, baseline: float, seal: float | None) -> ComparisonRow:
