@@ -70,15 +70,22 @@ def resolve_locations(
         tracking_uri: `--tracking-uri`, else MLFLOW_TRACKING_URI, else a SQLite file in `home`.
         artifact_root: `--artifact-root`, else TUNER_ARTIFACT_ROOT, else a folder in `home`.
         environment: Variables to read; the process's own by default.
+
+    Raises:
+        ConfigurationError: If the tracking URI is a plain folder.
     """
     variables = os.environ if environment is None else environment
     folder = Path(home or variables.get("TUNER_HOME") or "tuner-runs").expanduser().absolute()
+    uri = tracking_uri or variables.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder}/mlflow.db"
+    if uri != "none" and ("://" not in uri or uri.startswith("file:")):
+        raise ConfigurationError(
+            f"--tracking-uri {uri}: MLflow 3 keeps runs in a database, not in plain folders; give "
+            "sqlite:////absolute/path/mlflow.db, a server such as http://127.0.0.1:5000, or none"
+        )
     return Locations(
         home=folder,
         storage=storage or variables.get("TUNER_STORAGE") or f"journal:{folder}/studies.journal",
-        tracking_uri=tracking_uri
-        or variables.get("MLFLOW_TRACKING_URI")
-        or f"sqlite:///{folder}/mlflow.db",
+        tracking_uri=uri,
         artifact_root=artifact_root
         or variables.get("TUNER_ARTIFACT_ROOT")
         or str(folder / "mlflow-artifacts"),

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tuner.adapters.optuna_journal import LockedJournalBackend
 from tuner.adapters.redact import redact_text, redact_url
-from tuner.errors import StoreError
+from tuner.errors import ConfigurationError, StoreError
 
 __all__ = ["open_storage", "store_errors"]
 
@@ -32,8 +32,10 @@ def open_storage(url: str) -> BaseStorage:
             (`sqlite:///PATH`, `postgresql+psycopg2://…`).
 
     Raises:
-        StoreError: If the URL is malformed, its driver is missing, or the storage cannot be
-            reached; the message never holds a password.
+        ConfigurationError: If the URL is malformed.
+        StoreError: If its driver is missing, or the storage cannot be reached.
+
+    No message ever holds a password.
     """
     # a line per study and trial would break up the progress view
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -61,7 +63,7 @@ def store_errors(location: str) -> Iterator[None]:
 
 def _open_journal(path: Path) -> BaseStorage:
     if not path.name:
-        raise StoreError("journal: needs a path, as in journal:runs/studies.journal")
+        raise ConfigurationError("journal: needs a path, as in journal:runs/studies.journal")
     with store_errors(f"{JOURNAL_PREFIX}{path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
         return JournalStorage(LockedJournalBackend(path))
@@ -74,7 +76,9 @@ def _open_database(url: str) -> BaseStorage:
         backend = parsed.get_backend_name()
         parsed.get_dialect()
     except (SQLAlchemyError, ValueError) as error:
-        raise StoreError(f"storage {shown} is no known storage URL; expected {FORMS}") from error
+        raise ConfigurationError(
+            f"storage {shown} is no known storage URL; expected {FORMS}"
+        ) from error
     except ImportError as error:
         raise _missing_driver(shown, error) from error
     engine_options = _engine_options(parsed, backend)

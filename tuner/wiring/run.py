@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Literal
 
 from trainables.ray_trainable import SealTrainable
@@ -59,10 +60,13 @@ def run_greedy(
     _check_resume(plan.protocol.run, bool(history), resume)
     finished = isinstance(next_action(plan.protocol, history), Finished)
     with terminable():
-        if finished and history[plan.protocol.stages[0].name].attributes.get(REPORTED):
-            deliver_spooled(locations, plan.protocol.run)
+        if not finished:
+            _search_and_report(plan, locations, store, listener)
+        elif not history[plan.protocol.stages[0].name].attributes.get(REPORTED):
+            with _shown(plan, locations, store, listener):
+                listener.on_message("the search had finished; its report is still to be written")
         else:
-            _work(plan, locations, store, listener, finished=finished)
+            deliver_spooled(locations, plan.protocol.run)
     return summarise_run(locations, store, plan.protocol.run)
 
 
@@ -106,24 +110,46 @@ def _check_resume(run: str, exists: bool, resume: ResumeMode) -> None:
         raise ConfigurationError(f"--resume must: there is no run {run!r} in this storage")
 
 
-def _work(
+def _search_and_report(
     plan: Plan,
     locations: Locations,
     store: StudyStore,
     listener: EngineListener,
-    *,
-    finished: bool,
 ) -> None:
-    """Bring the run to its end, and its report and tracking up to date."""
+    """Bring an unfinished run to its end. Ray comes first: without it nothing is written."""
+    config = plan.config
+    with RaySession(config.address) as session:
+        gpus = config.gpus_per_trial
+        gpus = float(session.has_gpus()) if gpus is None else gpus
+        session.concurrency(cpus=config.cpus_per_trial, gpus=gpus)
+        runner = RayTuneRunner(
+            trainable=SealTrainable,
+            dataset=plan.dataset,
+            checkpoint_root=locations.checkpoints,
+            scratch=locations.run_folder(plan.protocol.run) / "scratch",
+            max_concurrent=config.max_concurrent,
+            cpus_per_trial=config.cpus_per_trial,
+            gpus_per_trial=gpus,
+            max_failures=config.max_failures,
+            threads=max(1, int(config.cpus_per_trial)),
+        )
+        with _shown(plan, locations, store, listener) as tracked:
+            ports = Ports(store, runner, tracked.tracker, listener, _sampler_for(plan))
+            run_protocol(plan.protocol, ports)
+
+
+@contextmanager
+def _shown(
+    plan: Plan, locations: Locations, store: StudyStore, listener: EngineListener
+) -> Iterator[TrackedRun]:
+    """Show the run in the tracker; if the block ends well, report it as finished."""
     run = plan.protocol.run
     first = open_run(plan.protocol, store)
     uid = first.attributes.get(UID) or uuid.uuid4().hex
     _keep(store, first, {UID: uid, RUN_CONFIG: plan.config.model_dump(mode="json")})
     with tracked_run(plan, locations, listener, uid=uid) as tracked:
-        if not finished:
-            _search(plan, locations, store, listener, tracked)
-        histories = load_histories(store, run)
-        tracked.finish(summarise_run(locations, store, run), histories)
+        yield tracked
+        tracked.finish(summarise_run(locations, store, run), load_histories(store, run))
         _keep(store, first, {REPORTED: True})
     keep_tracking_ids(plan.protocol, store, tracked.tracker)
     run_id = tracked.tracker.run_ids().get(("", None))
@@ -135,31 +161,6 @@ def _keep(store: StudyStore, study: StudyHistory, facts: Mapping[str, object]) -
     for key, value in facts.items():
         if study.attributes.get(key) != value:
             store.annotate(study.spec.study_name, key, value)
-
-
-def _search(
-    plan: Plan,
-    locations: Locations,
-    store: StudyStore,
-    listener: EngineListener,
-    tracked: TrackedRun,
-) -> None:
-    config = plan.config
-    with RaySession(config.address) as session:
-        gpus = config.gpus_per_trial
-        runner = RayTuneRunner(
-            trainable=SealTrainable,
-            dataset=plan.dataset,
-            checkpoint_root=locations.checkpoints,
-            scratch=tracked.folder / "scratch",
-            max_concurrent=config.max_concurrent,
-            cpus_per_trial=config.cpus_per_trial,
-            gpus_per_trial=float(session.has_gpus()) if gpus is None else gpus,
-            max_failures=config.max_failures,
-            threads=max(1, int(config.cpus_per_trial)),
-        )
-        ports = Ports(store, runner, tracked.tracker, listener, _sampler_for(plan))
-        run_protocol(plan.protocol, ports)
 
 
 def _sampler_for(plan: Plan) -> Callable[[str], Sampler]:

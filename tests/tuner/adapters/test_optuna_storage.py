@@ -18,7 +18,7 @@ from tests.contracts.study_store import NAME, STUDY, completed, trial_spec
 from tuner.adapters.optuna_records import OUTCOME, outcome_to_json
 from tuner.adapters.optuna_storage import open_storage
 from tuner.adapters.optuna_store import OptunaStudyStore, open_study_store
-from tuner.errors import StoreError
+from tuner.errors import ConfigurationError, StoreError
 from tuner.records import EpochReport, OutcomeKind, TrialOutcome, TrialState
 
 
@@ -40,7 +40,7 @@ def test_folders_are_made(tmp_path: Path) -> None:
     ],
 )
 def test_urls_that_cannot_be_are_refused(url: str, message: str) -> None:
-    with pytest.raises(StoreError, match=message) as caught:
+    with pytest.raises(ConfigurationError, match=message) as caught:
         open_storage(url)
     assert "s3cret" not in str(caught.value)
 
