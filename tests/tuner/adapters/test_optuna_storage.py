@@ -18,7 +18,7 @@ from tests.contracts.study_store import NAME, STUDY, completed, trial_spec
 from tuner.adapters.optuna_records import OUTCOME, outcome_to_json
 from tuner.adapters.optuna_storage import open_storage
 from tuner.adapters.optuna_store import OptunaStudyStore, open_study_store
-from tuner.errors import ConfigurationError, StoreError
+from tuner.errors import ConfigurationError, StoreError, TunerError
 from tuner.records import EpochReport, OutcomeKind, TrialOutcome, TrialState
 
 
@@ -30,17 +30,21 @@ def test_folders_are_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "message"),
+    ("url", "kind", "message"),
     [
-        ("journal:", "needs a path"),
-        ("studies.db", r"is no known storage URL; expected journal:PATH, sqlite"),
-        ("nosuch://host/db", "is no known storage URL"),
-        ("sqlite://host/db", "cannot be opened"),
-        ("mysql+pymysql://ann:s3cret@127.0.0.1/db", "driver that is not installed.*pymysql"),
+        ("journal:", ConfigurationError, "needs a path"),
+        (
+            "studies.db",
+            ConfigurationError,
+            r"is no known storage URL; expected journal:PATH, sqlite",
+        ),
+        ("nosuch://host/db", ConfigurationError, "is no known storage URL"),
+        ("sqlite://host/db", StoreError, "cannot be opened"),
+        ("mysql+pymysql://ann:s3cret@127.0.0.1/db", StoreError, "driver that is not.*pymysql"),
     ],
 )
-def test_urls_that_cannot_be_are_refused(url: str, message: str) -> None:
-    with pytest.raises(ConfigurationError, match=message) as caught:
+def test_urls_that_cannot_be_are_refused(url: str, kind: type[TunerError], message: str) -> None:
+    with pytest.raises(kind, match=message) as caught:
         open_storage(url)
     assert "s3cret" not in str(caught.value)
 
