@@ -7,7 +7,7 @@ import os
 # One thread per process, as in a trial: tests are small, and two processes run side by side.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import pytest  # noqa: E402 - after the variable that torch reads when it is imported
+import pytest
 
 # Contract suites assert outside test modules; their failures should be explained, too.
 pytest.register_assert_rewrite(
