@@ -1,0 +1,60 @@
+"""A driver to be signalled or killed: `python -m tests.integration.ray_driver FOLDER STEP_S`.
+
+It prints `started`, then each epoch, each cancelled trial, and the exit code it would end with.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import ray
+
+from tests.tuner.adapters import ray_toys
+from tests.tuner.adapters.ray_toys import ListFeed, Recorder, request
+from tuner.adapters.ray_runner import RayTuneRunner
+from tuner.errors import TunerError
+from tuner.ports import Decision
+from tuner.records import EpochReport, TrialOutcome, TrialRequest
+
+
+def tell(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+class Teller(Recorder):
+    def on_start(self, request: TrialRequest, *, attempt: int) -> None:
+        tell("started")
+
+    def on_epoch(self, stage: str, report: EpochReport) -> Decision:
+        tell(f"epoch {report.trial} {report.epoch}")
+        return super().on_epoch(stage, report)
+
+    def on_end(self, stage: str, outcome: TrialOutcome) -> None:
+        tell(f"end {outcome.trial} {outcome.kind.value}")
+
+
+def main(folder: Path, step_s: float) -> int:
+    ray.cloudpickle.register_pickle_by_value(ray_toys)
+    runner = RayTuneRunner(
+        trainable=ray_toys.ToyTrainable,
+        dataset=None,
+        checkpoint_root=folder / "checkpoints",
+        scratch=folder / "scratch",
+        max_concurrent=2,
+        cpus_per_trial=0.5,
+        address="local",
+    )
+    feed = ListFeed([request(trial, epochs=1000, step_s=step_s) for trial in range(3)])
+    try:
+        with runner:
+            runner.run(feed, Teller())
+    except TunerError as error:
+        tell(f"error {error}")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), float(sys.argv[2])))

@@ -1,0 +1,267 @@
+"""Checkpoints by fingerprint: a training goes on wherever an earlier life ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.trainables.seal.conftest import make_config, tiny_dataset
+from trainables.checkpoint import CheckpointStore, load_checkpoint
+from trainables.config import TrainingConfig
+from trainables.data.dataset import PoseDataset
+from trainables.errors import CheckpointError, TrainableError
+from trainables.seal.trainer import SealTrainer
+from trainables.trial_run import TrialRun, choose_device, evaluate_checkpoint
+
+__all__ = ["make_config", "tiny_dataset"]
+
+CPU = torch.device("cpu")
+FINGERPRINT = "ab12"
+TIMINGS = {"samples_per_s", "epoch_s"}
+
+Config = Callable[..., TrainingConfig]
+Start = Callable[..., TrialRun]
+
+
+@pytest.fixture
+def start(tiny_dataset: PoseDataset, make_config: Config, tmp_path: Path) -> Start:
+    """Begin, or go on with, a training of four epochs; each call is another life."""
+
+    def make(folder: str = "a", *, fingerprint: str = FINGERPRINT, **fields: Any) -> TrialRun:
+        return TrialRun(
+            make_config(**{"loss_net": "mlp", "epochs": 4, **fields}),
+            tiny_dataset,
+            store=CheckpointStore(tmp_path / folder),
+            fingerprint=fingerprint,
+            device=CPU,
+            devices=2.0,
+        )
+
+    return make
+
+
+def to_the_end(run: TrialRun) -> list[dict[str, Any]]:
+    reports = [run.step()]
+    while not reports[-1]["finished"]:
+        reports.append(run.step())
+    return reports
+
+
+def lasting(metrics: dict[str, float]) -> dict[str, float]:
+    """Metrics without the ones that measure time."""
+    return {name: value for name, value in metrics.items() if name not in TIMINGS}
+
+
+def test_an_undisturbed_training_reports_every_epoch_and_the_best(start: Start) -> None:
+    reports = to_the_end(start())
+
+    assert [report["epoch"] for report in reports] == [1, 2, 3, 4]
+    assert [report["finished"] for report in reports] == [False, False, False, True]
+    assert all(report["history"] == [] for report in reports)
+    values = [report["metrics"]["val_mpjpe_mm"] for report in reports]
+    last = reports[-1]
+    assert last["best_value"] == min(values)
+    assert last["best_epoch"] == values.index(min(values)) + 1
+    assert last["best_metrics"] == reports[last["best_epoch"] - 1]["metrics"]
+    assert last["state"] == "ok"
+    assert last["device_seconds"] == 2.0 * last["seconds"]
+    assert Path(last["checkpoint"]).exists()
+
+
+@pytest.mark.parametrize("lost_after", [1, 2, 3])
+def test_a_training_cut_in_two_equals_an_undisturbed_one(start: Start, lost_after: int) -> None:
+    undisturbed = to_the_end(start("undisturbed"))
+    first_life = start("cut")
+    for _ in range(lost_after):
+        first_life.step()
+    second_life = to_the_end(start("cut"))
+
+    # the second life first repeats where the first one stood, with all epochs before
+    assert second_life[0]["epoch"] == lost_after
+    history = second_life[0]["history"]
+    assert [entry["epoch"] for entry in history] == list(range(1, lost_after + 1))
+    seen = [lasting(entry["metrics"]) for entry in history]
+    seen += [lasting(report["metrics"]) for report in second_life[1:]]
+    assert seen == [lasting(report["metrics"]) for report in undisturbed]
+    assert second_life[-1]["best_epoch"] == undisturbed[-1]["best_epoch"]
+    assert second_life[-1]["best_value"] == undisturbed[-1]["best_value"]
+    best = [load_checkpoint(Path(life[-1]["checkpoint"])) for life in (undisturbed, second_life)]
+    for name, tensor in best[0].state["pose_net"].items():
+        assert torch.equal(tensor, best[1].state["pose_net"][name])
+
+
+def test_a_finished_training_is_reported_and_not_trained_again(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = to_the_end(start())[-1]
+
+    def refuse(trainer: SealTrainer) -> dict[str, float]:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(SealTrainer, "run_epoch", refuse)
+    again = to_the_end(start())
+
+    assert len(again) == 1
+    assert again[0].pop("history")
+    last.pop("history")
+    assert again[0] == last
+
+
+def test_a_damaged_checkpoint_costs_one_epoch_and_nothing_else(
+    start: Start, tmp_path: Path
+) -> None:
+    undisturbed = to_the_end(start("undisturbed"))
+    first_life = start("cut")
+    for _ in range(3):
+        first_life.step()
+    damaged = CheckpointStore(tmp_path / "cut").path(FINGERPRINT, "last")
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    second_life = to_the_end(start("cut"))
+
+    assert second_life[0]["epoch"] == 2
+    assert lasting(second_life[-1]["metrics"]) == lasting(undisturbed[-1]["metrics"])
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_with_what_is_known(start: Start) -> None:
+    run = start()
+    reports = [run.step()]
+    trainer = run._trainer
+    assert trainer is not None
+    with torch.no_grad():
+        next(trainer.pose_net.parameters()).fill_(float("nan"))
+    reports.append(run.step())
+    return reports
+
+
+def lasting(metrics: dict[str, float]) -> dict[str, float]:
+    """Metrics without the ones that measure time."""
+    return {name: value for name, value in metrics.items() if name not in TIMINGS}
+
+
+def test_an_undisturbed_training_reports_every_epoch_and_the_best(start: Start) -> None:
+    reports = to_the_end(start())
+
+    assert [report["epoch"] for report in reports] == [1, 2, 3, 4]
+    assert [report["finished"] for report in reports] == [False, False, False, True]
+    assert all(report["history"] == [] for report in reports)
+    values = [report["metrics"]["val_mpjpe_mm"] for report in reports]
+    last = reports[-1]
+    assert last["best_value"] == min(values)
+    assert last["best_epoch"] == values.index(min(values)) + 1
+    assert last["best_metrics"] == reports[last["best_epoch"] - 1]["metrics"]
+    assert last["state"] == "ok"
+    assert last["device_seconds"] == 2.0 * last["seconds"]
+    assert Path(last["checkpoint"]).exists()
+
+
+@pytest.mark.parametrize("lost_after", [1, 2, 3])
+def test_a_training_cut_in_two_equals_an_undisturbed_one(start: Start, lost_after: int) -> None:
+    undisturbed = to_the_end(start("undisturbed"))
+    first_life = start("cut")
+    for _ in range(lost_after):
+        first_life.step()
+    second_life = to_the_end(start("cut"))
+
+    # the second life first repeats where the first one stood, with all epochs before
+    assert second_life[0]["epoch"] == lost_after
+    history = second_life[0]["history"]
+    assert [entry["epoch"] for entry in history] == list(range(1, lost_after + 1))
+    seen = [lasting(entry["metrics"]) for entry in history]
+    seen += [lasting(report["metrics"]) for report in second_life[1:]]
+    assert seen == [lasting(report["metrics"]) for report in undisturbed]
+    assert second_life[-1]["best_epoch"] == undisturbed[-1]["best_epoch"]
+    assert second_life[-1]["best_value"] == undisturbed[-1]["best_value"]
+    best = [load_checkpoint(Path(life[-1]["checkpoint"])) for life in (undisturbed, second_life)]
+    for name, tensor in best[0].state["pose_net"].items():
+        assert torch.equal(tensor, best[1].state["pose_net"][name])
+
+
+def test_a_finished_training_is_reported_and_not_trained_again(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = to_the_end(start())[-1]
+
+    def refuse(trainer: SealTrainer) -> dict[str, float]:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(SealTrainer, "run_epoch", refuse)
+    again = to_the_end(start())
+
+    assert len(again) == 1
+    assert again[0].pop("history")
+    last.pop("history")
+    assert again[0] == last
+
+
+def test_a_damaged_checkpoint_costs_one_epoch_and_nothing_else(
+    start: Start, tmp_path: Path
+) -> None:
+    undisturbed = to_the_end(start("undisturbed"))
+    first_life = start("cut")
+    for _ in range(3):
+        first_life.step()
+    damaged = CheckpointStore(tmp_path / "cut").path(FINGERPRINT, "last")
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    second_life = to_the_end(start("cut"))
+
+    assert second_life[0]["epoch"] == 2
+    assert lasting(second_life[-1]["metrics"]) == lasting(undisturbed[-1]["metrics"])
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_with_what_is_known(start: Start) -> None:
+    with torch.no_grad():
+        reports = [(run := start(lr_p=1e-3)).step()]
+        trainer = run._trainer
+        assert trainer is not None
+        next(trainer.pose_net.parameters()).fill_(float("nan"))
+    reports.append(run.step())
+
+    assert reports[1]["state"] == "invalid_metric"
+    assert reports[1]["finished"]
+    assert "non-finite in epoch 2" in reports[1]["reason"]
+    assert reports[1]["epoch"] == 1
+    assert reports[1]["best_value"] == reports[0]["best_value"]
+
+
+def test_the_best_checkpoint_gives_the_trainer_s_own_figures(
+    start: Start, tiny_dataset: PoseDataset, make_config: Config
+) -> None:
+    run = start(epochs=1)
+    report = run.step()
+    trainer = run._trainer
+    assert trainer is not None
+    options: dict[str, Any] = {"checkpoint": Path(report["checkpoint"]), "device": CPU}
+    metrics = evaluate_checkpoint(
+        make_config(loss_net="mlp", epochs=1),
+        tiny_dataset,
+        fingerprint=FINGERPRINT,
+        split="test",
+        **options,
+    )
+
+    assert metrics == trainer.evaluate("test")
+    with pytest.raises(CheckpointError, match="of configuration 'ab12', expected 'cd34'"):
+        evaluate_checkpoint(
+            make_config(), tiny_dataset, fingerprint="cd34", split="test", **options
+        )
+
+
+def test_a_checkpoint_of_other_nets_is_refused(start: Start) -> None:
+    start().step()
+    run = start(backbone_options={"channels": 64})
+    run.step()
+    with pytest.raises(CheckpointError, match="state of pose_net does not fit"):
+        run.step()
+
+
+def test_cuda_is_used_only_if_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("auto", has_gpu=True).type == "cuda"
+    assert choose_device("auto", has_gpu=False).type == "cpu"
+    assert choose_device("cpu", has_gpu=True).type == "cpu"
+    with pytest.raises(TrainableError, match="no GPU was given to this trial"):
+        choose_device("cuda", has_gpu=False)
