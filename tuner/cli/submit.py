@@ -56,7 +56,9 @@ def submit(
         typer.echo(json.dumps({**job.to_json(), **origin}))
     if wait:
         # Without an exit code the command never ran, and only Ray knows why.
-        reason = f" {job.message}" if job.process_exit_code() == 1 and job.exit_code is None else ""
+        reason = (
+            f" {job.message}" if job.process_exit_code() == 1 and job.exit_code is None else ""
+        )
         typer.echo(f"Job {job.job}: {job.state}.{reason}", err=True)
         raise typer.Exit(job.process_exit_code())
     typer.echo(f"Watch it: tuner jobs logs --follow {handle.run}", err=True)
