@@ -157,7 +157,11 @@ def test_doubles_left_by_lost_answers_are_removed(uri: str, tmp_path: Path) -> N
     for run in all_runs(uri):
         tags = {k: v for k, v in run.data.tags.items() if k != "mlflow.runName"}
         client.create_run(run.info.experiment_id, start_time=run.info.start_time, tags=tags)
-    by_hand = {"tuner.run": "demo", "tuner.key": f"demo/{STAGE}/0"}
+    by_hand = {
+        "tuner.run": "demo",
+        "tuner.key": f"demo/{STAGE}/0",
+        "mlflow.parentRunId": tracker.run_ids()["", None],
+    }
     client.create_run(run.info.experiment_id, start_time=1, tags=by_hand)
     again = make_tracker(uri, tmp_path)
     again.start_run(INFO)
