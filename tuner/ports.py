@@ -95,8 +95,19 @@ class StudyStore(Protocol):
 class EngineListener(Protocol):
     """Who wants to know how a run proceeds (a progress view, say); must not raise or block."""
 
-    def on_stage(self, stage: str, *, planned: int, done: int, message: str) -> None:
-        """A stage was opened or taken up again, with so many trials planned and ended."""
+    def on_stage(
+        self,
+        stage: str,
+        *,
+        planned: int,
+        done: int,
+        message: str,
+        best_mm: Mapping[str, float],
+    ) -> None:
+        """A stage was opened or taken up again, with so many trials planned and ended.
+
+        `best_mm` is the best objective of each stage so far, in order; the first is the baseline.
+        """
         ...
 
     def on_trial_started(self, request: TrialRequest) -> None:

@@ -197,6 +197,7 @@ class TrialRecord:
             or cache); such a trial was not trained again.
         outcome: The runner's record of the end; None while running.
         mlflow_run_id: Tracking run that shows this trial, once known.
+        curve: (epoch, objective in millimetres) of every epoch reported, in order.
     """
 
     number: int
@@ -208,6 +209,7 @@ class TrialRecord:
     imported_from: str | None = None
     outcome: TrialOutcome | None = None
     mlflow_run_id: str | None = None
+    curve: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)

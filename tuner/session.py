@@ -8,6 +8,7 @@ from collections.abc import Callable
 from tuner.ports import Decision, EngineListener, FeedState, Sampler, StudyStore, Tracker
 from tuner.protocol.actions import AskTrials
 from tuner.protocol.greedy import next_action
+from tuner.protocol.selection import best_trial
 from tuner.protocol.stages import Protocol
 from tuner.records import (
     EpochReport,
@@ -155,16 +156,20 @@ class StageSession:
 
     def _load_running(self) -> None:
         """Queue every trial that is RUNNING in the study and not yet given to the runner."""
-        trials = read_history(self._protocol, self._store)[self._stage].trials
+        history = read_history(self._protocol, self._store)
+        trials = history[self._stage].trials
         for trial in trials:
             if trial.state is TrialState.RUNNING and trial.number not in self._active:
                 self._last_epoch[trial.number] = trial.epochs
                 self._queue.append(TrialRequest(self._stage, trial.number, trial.spec))
         stage = next(s for s in self._protocol.stages if s.name == self._stage)
         carried = sum(trial.imported_from is not None for trial in trials)
+        sampled = 0 if stage.sampler == "grid" else carried + stage.trials
+        best = {name: best_trial(study.trials) for name, study in history.items()}
         self._listener.on_stage(
             self._stage,
-            planned=max(len(trials), carried + stage.trials),
+            planned=max(len(trials), sampled),
             done=sum(trial.state.ended for trial in trials),
             message=f"{len(self._queue)} trials to run",
+            best_mm={n: t.value for n, t in best.items() if t is not None and t.value is not None},
         )

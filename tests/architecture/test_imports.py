@@ -53,7 +53,7 @@ RULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("mlflow",),
     ),
     # Code that MLflow runs where the model is served: it rebuilds the net.
-    "tuner.adapters.pose_lifter_model": (("trainables",), ("mlflow", "torch")),
+    "tuner.adapters.pose_lifter": (("trainables", "tuner.adapters"), ("mlflow", "torch")),
     "tuner.wiring": (("tuner", "trainables", "search_spaces"), ("torch",)),
     "tuner.cli": (("tuner", "trainables", "search_spaces"), ("torch", "ray", "mlflow", "optuna")),
 }

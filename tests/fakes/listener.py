@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tuner.records import EpochReport, TrialOutcome, TrialRequest
 
 
@@ -12,7 +14,15 @@ class RecordingListener:
         self.messages: list[str] = []
         self.ended: list[tuple[str, int]] = []
 
-    def on_stage(self, stage: str, *, planned: int, done: int, message: str) -> None:
+    def on_stage(
+        self,
+        stage: str,
+        *,
+        planned: int,
+        done: int,
+        message: str,
+        best_mm: Mapping[str, float],
+    ) -> None:
         self.messages.append(f"{stage} {done}/{planned} {message}")
 
     def on_trial_started(self, request: TrialRequest) -> None:

@@ -179,6 +179,7 @@ def to_record(study_name: str, trial: FrozenTrial, notes: Mapping[str, Any]) -> 
         imported_from=attributes.get(IMPORTED_FROM),
         outcome=outcome,
         mlflow_run_id=attributes.get(MLFLOW_RUN_ID),
+        curve=tuple(sorted(trial.intermediate_values.items())),
     )
 
 

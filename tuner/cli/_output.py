@@ -5,18 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import typer
-
-from tuner.cli._places import location_options
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from tuner.reports.run_summary import RunSummary
-    from tuner.settings import Locations
 
 __all__ = ["output_console", "print_json", "print_summary", "print_table"]
 
@@ -29,17 +25,10 @@ def print_json(value: object) -> None:
     typer.echo(json.dumps(_finite(value), indent=2, allow_nan=False))
 
 
-def print_summary(summary: RunSummary, locations: Locations | None = None) -> None:
-    """Print a run's final table on standard output.
-
-    Args:
-        summary: The run.
-        locations: Where it is kept, so that the commands it suggests find it there.
-    """
+def print_summary(summary: RunSummary) -> None:
+    """Print a run's final table on standard output."""
     from tuner.reports import terminal
 
-    if locations is not None:
-        summary = replace(summary, location_options=location_options(locations, summary))
     terminal.print_summary(summary, output_console())
 
 

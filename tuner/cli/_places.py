@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuner.settings import Locations, resolve_locations
+from tuner.settings import Locations
 
 if TYPE_CHECKING:
     from tuner.ports import StudyStore
-    from tuner.reports.run_summary import RunSummary
 
 __all__ = [
     "ArtifactRootOption",
@@ -20,7 +19,6 @@ __all__ = [
     "StorageOption",
     "TrackingUriOption",
     "local_file",
-    "location_options",
     "open_existing_store",
 ]
 
@@ -61,25 +59,6 @@ def open_existing_store(locations: Locations) -> StudyStore | None:
     path = local_file(locations.storage)
     if path is not None and not path.exists():
         return None
-    from tuner.wiring import open_store
+    from tuner.wiring.stores import open_store
 
     return open_store(locations)
-
-
-def location_options(locations: Locations, summary: RunSummary) -> tuple[str, ...]:
-    """Options that lead another command to the same stores; passwords are left out.
-
-    Args:
-        locations: Where a run is kept.
-        summary: The run; it holds the stores' URLs in a form that may be shown.
-    """
-    default_home = resolve_locations().home
-    options: list[str] = []
-    if locations.home != default_home:
-        options += ["--home", str(locations.home)]
-    defaults = resolve_locations(home=locations.home)
-    if locations.storage != defaults.storage:
-        options += ["--storage", summary.storage]
-    if locations.tracking_uri != defaults.tracking_uri:
-        options += ["--tracking-uri", summary.tracking_uri]
-    return tuple(options)

@@ -64,20 +64,18 @@ class ProgressState:
 
     Args:
         clock: Seconds from anywhere, never going back.
-        known_best_mm: Objectives of stages that an earlier life of the run has closed, in
-            order; the first is the baseline.
     """
 
-    def __init__(
-        self,
-        *,
-        clock: Callable[[], float],
-        known_best_mm: Mapping[str, float] | None = None,
-    ) -> None:
+    def __init__(self, *, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._stage: _Stage | None = None
-        self._best_mm: dict[str, float] = dict(known_best_mm or {})
+        self._best_mm: dict[str, float] = {}
+
+    def know_best(self, best_mm: Mapping[str, float]) -> None:
+        """Take over the best objective of each stage, in order; the first is the baseline."""
+        with self._lock:
+            self._best_mm |= best_mm
 
     def open_stage(self, stage: str, *, planned: int, done: int) -> bool:
         """A stage was opened, or has got more trials; True the first time."""

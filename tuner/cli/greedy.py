@@ -14,7 +14,7 @@ from tuner.greedy_config import GreedyConfig, parse_greedy_config
 from tuner.settings import Locations, read_yaml, resolve_locations
 
 if TYPE_CHECKING:
-    from tuner.reports.summary import RunSummary
+    from tuner.reports.run_summary import RunSummary
 
 __all__ = ["default_run_name", "register", "resume_run"]
 
@@ -188,7 +188,7 @@ def resume_run(name: str, locations: Locations, json_mode: bool) -> None:
     Raises:
         ConfigurationError: If there is no such run, or it kept no configuration.
     """
-    from tuner.wiring import load_run_config, open_store
+    from tuner.wiring.stores import load_run_config, open_store
 
     config = load_run_config(open_store(locations), name)
     _run(config, locations, resume="must", json_mode=json_mode)
@@ -253,7 +253,7 @@ def _run(
     json_mode: bool,
 ) -> None:
     from tuner.cli.progress import build_listener
-    from tuner.wiring import run_greedy
+    from tuner.wiring.run import run_greedy
 
     try:
         with build_listener(json_mode=json_mode) as listener:
@@ -279,7 +279,8 @@ def _print(summary: RunSummary, *, json_mode: bool) -> None:
 
 def _print_plan(config: GreedyConfig, *, json_mode: bool) -> None:
     from tuner.cli._output import print_json
-    from tuner.wiring import describe_plan, plan_greedy
+    from tuner.wiring.cost import describe_plan
+    from tuner.wiring.plan import plan_greedy
 
     plan = describe_plan(plan_greedy(config))
     if json_mode:

@@ -39,8 +39,17 @@ class ProgressListener:
         self._params: dict[int, str] = {}
         self._ended_here = 0
 
-    def on_stage(self, stage: str, *, planned: int, done: int, message: str) -> None:
+    def on_stage(
+        self,
+        stage: str,
+        *,
+        planned: int,
+        done: int,
+        message: str,
+        best_mm: Mapping[str, float],
+    ) -> None:
         """See `EngineListener`."""
+        self._state.know_best(best_mm)
         if self._state.open_stage(stage, planned=planned, done=done):
             self._params.clear()
             self._ended_here = 0
@@ -87,17 +96,15 @@ def build_listener(
     *,
     stream: TextIO | None = None,
     json_mode: bool = False,
-    known_best_mm: Mapping[str, float] | None = None,
 ) -> Iterator[EngineListener]:
     """Show a run's progress for as long as the context is open.
 
     Args:
         stream: Where to; standard error by default. Standard output is never written.
         json_mode: Plain lines even on a terminal.
-        known_best_mm: See `ProgressState`.
     """
     target = sys.stderr if stream is None else stream
-    state = ProgressState(clock=time.monotonic, known_best_mm=known_best_mm)
+    state = ProgressState(clock=time.monotonic)
     if json_mode or not target.isatty():
         yield ProgressListener(state, lambda line: _write_line(target, line))
         return

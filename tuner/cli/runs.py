@@ -82,13 +82,13 @@ def show(
     """Print a run in full."""
     locations = resolve_locations(home=home, storage=storage, tracking_uri=tracking_uri)
     store = _store(locations, name)
-    from tuner.wiring import summarise_run  # after the check: it takes seconds
+    from tuner.wiring.stores import summarise_run
 
     summary = summarise_run(locations, store, name)
     if json_:
         print_json(summary.to_json())
         return
-    print_summary(summary, locations)
+    print_summary(summary)
 
 
 def resume(
@@ -124,7 +124,7 @@ def _nothing_yet(locations: Locations) -> str:
 
 
 def _summaries(locations: Locations, store: StudyStore) -> list[RunSummary]:
-    from tuner.wiring import run_names, summarise_run
+    from tuner.wiring.stores import run_names, summarise_run
 
     return [summarise_run(locations, store, run) for run in run_names(store)]
 

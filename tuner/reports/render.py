@@ -16,7 +16,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from tuner.protocol.selection import format_value
 from tuner.records import StudyHistory
-from tuner.reports.figures import Curves, figures_of, to_png
+from tuner.reports.decisions import decisions
+from tuner.reports.figures import figures_of, to_png
 from tuner.reports.run_summary import RunSummary, StageSummary
 from tuner.reports.tables import (
     comparison_rows,
@@ -41,8 +42,6 @@ def write_report(
     summary: RunSummary,
     histories: Mapping[str, StudyHistory],
     folder: Path,
-    *,
-    curves: Curves | None = None,
 ) -> list[Path]:
     """Write a run's report; works for a run that is not finished, too.
 
@@ -52,18 +51,24 @@ def write_report(
         summary: The run.
         histories: Its studies, for the decisions and the definition of each stage.
         folder: Where to write; created if missing.
-        curves: Validation curves of the trials, if they are known.
 
     Returns:
-        The files written: `report.html`, `report.md`, `trials.csv`, `summary.json` and
-        `figures/*.png`.
+        The files written: `report.html`, `report.md`, `trials.csv`, `decisions.jsonl`,
+        `summary.json` and `figures/*.png`.
     """
+    curves = {
+        stage: {trial.number: trial.curve for trial in study.trials if trial.curve}
+        for stage, study in histories.items()
+    }
     pictures = {name: to_png(figure) for name, figure in figures_of(summary, curves).items()}
     context = _context(summary, histories, pictures)
     files = {
         "report.html": _render("report.html.j2", context),
         "report.md": _render("report.md.j2", context),
         "trials.csv": _trials_csv(summary).encode(),
+        "decisions.jsonl": "".join(
+            f"{json.dumps(entry)}\n" for entry in decisions(histories)
+        ).encode(),
         "summary.json": json.dumps(summary.to_json(), indent=2).encode() + b"\n",
         **{f"figures/{name}.png": picture for name, picture in pictures.items()},
     }

@@ -11,23 +11,23 @@ from trainables.ray_trainable import SealTrainable
 from tuner.adapters.optuna_sampler import build_sampler
 from tuner.adapters.ray_runner import RayTuneRunner
 from tuner.adapters.ray_session import RaySession
-from tuner.adapters.redact import redact_url
 from tuner.engine import Ports, open_run, run_protocol
 from tuner.errors import ConfigurationError
-from tuner.greedy_config import GreedyConfig, parse_greedy_config
+from tuner.greedy_config import GreedyConfig
 from tuner.ports import EngineListener, Sampler, StudyStore
 from tuner.protocol.actions import Finished
 from tuner.protocol.greedy import next_action
 from tuner.records import StudyHistory
-from tuner.reports.summary import RUN_CONFIG, RunSummary, summarise
+from tuner.reports.run_summary import RunSummary
+from tuner.reports.summary import RUN_CONFIG
 from tuner.session import keep_tracking_ids, read_history
 from tuner.settings import Locations
 from tuner.wiring.plan import Plan, plan_greedy
 from tuner.wiring.signals import terminable
-from tuner.wiring.stores import load_histories, open_store
+from tuner.wiring.stores import load_histories, open_store, summarise_run
 from tuner.wiring.tracked import TrackedRun, deliver_spooled, tracked_run
 
-__all__ = ["ResumeMode", "load_run_config", "run_greedy", "summarise_run"]
+__all__ = ["ResumeMode", "run_greedy"]
 
 ResumeMode = Literal["auto", "never", "must"]
 
@@ -68,39 +68,6 @@ def run_greedy(
         else:
             deliver_spooled(locations, plan.protocol.run)
     return summarise_run(locations, store, plan.protocol.run)
-
-
-def summarise_run(locations: Locations, store: StudyStore, run: str) -> RunSummary:
-    """What the store knows of a run, with where everything is.
-
-    Raises:
-        ConfigurationError: If there is no such run.
-    """
-    histories = load_histories(store, run)
-    first = next(iter(histories.values()))
-    return summarise(
-        run,
-        histories,
-        storage=redact_url(locations.storage),
-        tracking_uri=redact_url(locations.tracking_uri),
-        artifacts=str(locations.run_folder(run)),
-        mlflow_run_id=first.attributes.get("mlflow_run_id"),
-    )
-
-
-def load_run_config(store: StudyStore, run: str) -> GreedyConfig:
-    """The configuration that a run was last started with.
-
-    Raises:
-        ConfigurationError: If there is no such run, or it kept no configuration.
-    """
-    first = next(iter(load_histories(store, run).values()))
-    kept = first.attributes.get(RUN_CONFIG)
-    if kept is None:
-        raise ConfigurationError(
-            f"run {run!r} kept no configuration; repeat its `tuner greedy` command instead"
-        )
-    return parse_greedy_config(kept)
 
 
 def _check_resume(run: str, exists: bool, resume: ResumeMode) -> None:
@@ -149,12 +116,17 @@ def _shown(
     _keep(store, first, {UID: uid, RUN_CONFIG: plan.config.model_dump(mode="json")})
     with tracked_run(plan, locations, listener, uid=uid) as tracked:
         yield tracked
+        _keep_tracking_ids(plan, store, tracked)
         tracked.finish(summarise_run(locations, store, run), load_histories(store, run))
         _keep(store, first, {REPORTED: True})
+    _keep_tracking_ids(plan, store, tracked)
+
+
+def _keep_tracking_ids(plan: Plan, store: StudyStore, tracked: TrackedRun) -> None:
     keep_tracking_ids(plan.protocol, store, tracked.tracker)
     run_id = tracked.tracker.run_ids().get(("", None))
     if run_id is not None:
-        _keep(store, first, {"mlflow_run_id": run_id})
+        _keep(store, open_run(plan.protocol, store), {"mlflow_run_id": run_id})
 
 
 def _keep(store: StudyStore, study: StudyHistory, facts: Mapping[str, object]) -> None:

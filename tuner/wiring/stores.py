@@ -5,12 +5,17 @@ from __future__ import annotations
 from tuner.adapters.jsonl_tracker import JsonlTracker
 from tuner.adapters.mlflow_tracker import MlflowTracker
 from tuner.adapters.optuna_store import open_study_store
+from tuner.adapters.redact import redact_url
 from tuner.errors import ConfigurationError
+from tuner.greedy_config import GreedyConfig, parse_greedy_config
 from tuner.ports import StudyStore, Tracker
 from tuner.records import StudyHistory
-from tuner.settings import Locations
+from tuner.reports.run_summary import RunSummary
+from tuner.reports.summary import RUN_CONFIG, summarise
+from tuner.settings import Locations, resolve_locations
 
-__all__ = ["EXPERIMENT", "load_histories", "open_store", "open_tracker", "run_names"]
+__all__ = ["EXPERIMENT", "load_histories", "load_run_config", "open_store", "open_tracker"]
+__all__ += ["run_names", "summarise_run"]
 
 EXPERIMENT = "seal-pose-tuner"
 """MLflow experiment of all runs."""
@@ -61,3 +66,50 @@ def load_histories(store: StudyStore, run: str) -> dict[str, StudyHistory]:
         known = ", ".join(run_names(store)) or "none"
         raise ConfigurationError(f"no run {run!r} in this storage; there are: {known}")
     return found
+
+
+def summarise_run(locations: Locations, store: StudyStore, run: str) -> RunSummary:
+    """What the store knows of a run, with where everything is.
+
+    Raises:
+        ConfigurationError: If there is no such run.
+    """
+    histories = load_histories(store, run)
+    first = next(iter(histories.values()))
+    return summarise(
+        run,
+        histories,
+        storage=redact_url(locations.storage),
+        tracking_uri=redact_url(locations.tracking_uri),
+        artifacts=str(locations.run_folder(run)),
+        mlflow_run_id=first.attributes.get("mlflow_run_id"),
+        location_options=location_options(locations),
+    )
+
+
+def load_run_config(store: StudyStore, run: str) -> GreedyConfig:
+    """The configuration that a run was last started with.
+
+    Raises:
+        ConfigurationError: If there is no such run, or it kept no configuration.
+    """
+    first = next(iter(load_histories(store, run).values()))
+    kept = first.attributes.get(RUN_CONFIG)
+    if kept is None:
+        raise ConfigurationError(
+            f"run {run!r} kept no configuration; repeat its `tuner greedy` command instead"
+        )
+    return parse_greedy_config(kept)
+
+
+def location_options(locations: Locations) -> tuple[str, ...]:
+    """Options that lead another command to the same places; passwords are left out."""
+    options: list[str] = []
+    if locations.home != resolve_locations().home:
+        options += ["--home", str(locations.home)]
+    defaults = resolve_locations(home=locations.home)
+    if locations.storage != defaults.storage:
+        options += ["--storage", redact_url(locations.storage)]
+    if locations.tracking_uri != defaults.tracking_uri:
+        options += ["--tracking-uri", redact_url(locations.tracking_uri)]
+    return tuple(options)

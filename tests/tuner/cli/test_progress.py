@@ -37,7 +37,7 @@ def completed(trial: int, value: float) -> TrialOutcome:
 
 def run_two_stages(listener: EngineListener) -> None:
     for stage, value in (("1-lr_p", 60.0), ("2-lr_l", 58.5)):
-        listener.on_stage(stage, planned=3, done=0, message="3 trials to run")
+        listener.on_stage(stage, planned=3, done=0, message="3 trials to run", best_mm={})
         for trial in range(3):
             listener.on_trial_started(request(stage, trial))
             for epoch in range(1, 5):
@@ -96,7 +96,8 @@ def test_the_first_stage_is_the_baseline_of_the_others() -> None:
 
 
 def test_a_resumed_run_knows_its_baseline() -> None:
-    state = ProgressState(clock=Clock(), known_best_mm={"1-lr_p": 60.0, "2-lr_l": 58.0})
+    state = ProgressState(clock=Clock())
+    state.know_best({"1-lr_p": 60.0, "2-lr_l": 58.0})
     state.open_stage("2-lr_l", planned=4, done=2)
     now = state.snapshot()
     assert (now.best_mm, now.baseline_mm, now.done) == (58.0, 60.0, 2)
@@ -132,7 +133,7 @@ def test_a_failed_trial_says_why() -> None:
     stream = io.StringIO()
     failed = TrialOutcome(0, OutcomeKind.INVALID_METRIC, epochs=2, reason="loss is NaN")
     with build_listener(stream=stream) as listener:
-        listener.on_stage("1-lr_p", planned=1, done=0, message="1 trials to run")
+        listener.on_stage("1-lr_p", planned=1, done=0, message="1 trials to run", best_mm={})
         listener.on_trial_started(request("1-lr_p", 0))
         listener.on_trial_ended("1-lr_p", failed)
     assert "(lr_p 1e-3): invalid metric after 2 epochs: loss is NaN" in stream.getvalue()

@@ -10,25 +10,27 @@ from pathlib import Path
 import pytest
 
 from tuner.records import StudyHistory
-from tuner.reports.figures import Curves
 from tuner.reports.render import write_report
 from tuner.reports.run_summary import RunSummary
 from tuner.reports.summary import summarise
 
 BuildRun = Callable[..., dict[str, StudyHistory]]
 
-CURVES: Curves = {"1-lr_p": {0: [(1, 90.0), (2, 61.0)], 1: [(1, 88.0), (2, 60.0)], 2: []}}
+CURVES = (((1, 90.0), (2, 61.0)), ((1, 88.0), (2, 60.0)), ())
 
 
 def test_a_finished_run_writes_every_file(build_run: BuildRun, tmp_path: Path) -> None:
     histories = build_run()
+    first = histories["1-lr_p"]
+    trials = tuple(replace(t, curve=c) for t, c in zip(first.trials, CURVES, strict=True))
+    histories["1-lr_p"] = replace(first, trials=trials)
     summary = summarise("demo", histories)
-    written = write_report(summary, histories, tmp_path, curves=CURVES)
+    written = write_report(summary, histories, tmp_path)
     names = {str(path.relative_to(tmp_path)) for path in written}
     assert names == {
         *("report.html", "report.md", "trials.csv", "summary.json", "figures/comparison.png"),
         *("figures/1-lr_p.png", "figures/2-lr_l.png", "figures/3-alpha.png"),
-        "figures/1-lr_p-curves.png",
+        *("figures/1-lr_p-curves.png", "decisions.jsonl"),
     }
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == set(written)
     pictures = [path.read_bytes() for path in written if path.suffix == ".png"]
@@ -76,7 +78,7 @@ def test_partial_runs_have_reports(build_open_run: BuildRun, tmp_path: Path, fai
 
 def test_a_run_without_studies_has_a_report(tmp_path: Path) -> None:
     written = write_report(summarise("demo", {}), {}, tmp_path)
-    assert len(written) == 4
+    assert len(written) == 5
     assert "No stage has begun." in (tmp_path / "report.html").read_text()
 
 
