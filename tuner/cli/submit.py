@@ -13,7 +13,7 @@ from tuner.cli.jobs import DEFAULT_ADDRESS, AddressOption, JsonOption, connect
 if TYPE_CHECKING:
     from tuner.wiring.jobs import JobHandle, JobInfo, RayJobClient
 
-__all__ = ["register"]
+__all__ = ["closing_line", "register"]
 
 
 def submit(
@@ -55,11 +55,7 @@ def submit(
         origin = {"submission": handle.submission.value, "address": client.address}
         typer.echo(json.dumps({**job.to_json(), **origin}))
     if wait:
-        # Without an exit code the command never ran, and only Ray knows why.
-        reason = (
-            f" {job.message}" if job.process_exit_code() == 1 and job.exit_code is None else ""
-        )
-        typer.echo(f"Job {job.job}: {job.state}.{reason}", err=True)
+        typer.echo(closing_line(job), err=True)
         raise typer.Exit(job.process_exit_code())
     typer.echo(f"Watch it: tuner jobs logs --follow {handle.run}", err=True)
 
@@ -68,6 +64,12 @@ def register(app: typer.Typer) -> None:
     """Add the command `submit` to the command line."""
     # Options of `greedy` must not be taken for ours, even when `--` is forgotten.
     app.command("submit", context_settings={"allow_interspersed_args": False})(submit)
+
+
+def closing_line(job: JobInfo) -> str:
+    """How a job ended. Without an exit code its command never ran, and only Ray knows why."""
+    reason = f" {job.message}" if job.state == "FAILED" and job.exit_code is None else ""
+    return f"Job {job.job}: {job.state}.{reason}"
 
 
 def _watched(client: RayJobClient, handle: JobHandle, *, as_json: bool) -> JobInfo:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from tuner.adapters.job_records import (
@@ -11,6 +13,7 @@ from tuner.adapters.job_records import (
     attempt_id,
     latest_attempt,
 )
+from tuner.cli.submit import closing_line
 
 
 @pytest.mark.parametrize(
@@ -64,6 +67,16 @@ def test_the_exit_code_mirrors_the_job(
     info = JobInfo(job="sub", run="sub", attempt=1, state=state, exit_code=exit_code)
 
     assert info.process_exit_code() == expected
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "expected"),
+    [(None, "Job sub: FAILED. runtime_env setup failed"), (2, "Job sub: FAILED.")],
+)
+def test_why_a_command_never_ran_is_told(exit_code: int | None, expected: str) -> None:
+    info = JobInfo("sub", "sub", 1, JobState.FAILED, message="runtime_env setup failed")
+
+    assert closing_line(dataclasses.replace(info, exit_code=exit_code)) == expected
 
 
 def test_only_pending_and_running_jobs_have_not_ended() -> None:
