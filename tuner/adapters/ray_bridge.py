@@ -40,7 +40,7 @@ class _Trial:
 
     request: TrialRequest
     attempt: int = 1
-    announced: bool = False
+    announced: int = 0
     attempt_started_s: float | None = None
     seconds: float = 0.0
     progress: Progress | None = None
@@ -164,17 +164,22 @@ class TrialBridge:
             failure_reason(traceback),
         )
         trial.attempt += 1
-        trial.announced = False
         self._retries.append(trial)
 
     def cancel_rest(self) -> None:
-        """Tell the observer CANCELLED for every trial that has not ended; see `cancelled`."""
+        """Tell the observer CANCELLED for every trial that has not ended.
+
+        One that no worker has taken up was never shown to the observer, and is not now. All are
+        counted in `cancelled`.
+        """
         reason = "the run ended with an error" if self.fault else "the run was interrupted"
         rest = [*self._live.values(), *self._retries]
         self.cancelled += len(rest)
         self._live.clear()
         self._retries.clear()
         for trial in rest:
+            if not trial.announced:
+                continue
             self._stop_clock(trial)
             outcome = to_outcome(trial.request, self._attempts(trial), Cancelled(reason))
             try:
@@ -219,9 +224,9 @@ class TrialBridge:
         return decision
 
     def _announce(self, trial: _Trial) -> None:
-        if trial.announced:
+        if trial.announced == trial.attempt:
             return
-        trial.announced = True
+        trial.announced = trial.attempt
         try:
             self._observer.on_start(trial.request, attempt=trial.attempt)
         except Exception as error:  # noqa: BLE001 - kept, and raised unchanged by the runner

@@ -75,24 +75,24 @@ class ObserverScheduler(FIFOScheduler):
 
 
 class ObserverCallback(tune.Callback):
-    """Tells the bridge about starts and ends, and ends workers at once when aborting."""
+    """Tells the bridge about starts and ends of trials."""
 
     def __init__(self, bridge: TrialBridge) -> None:
         self._bridge = bridge
-        self._killed = False
+        self._trials: list[Any] = []
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """End everything once when the run is aborted, the observer's records first.
+        """Remember Tune's own list of trials, for `kill_workers`."""
+        self._trials = trials
+
+    def kill_workers(self) -> None:
+        """End all workers at once.
 
         Tune would wait for the running epochs. Checkpoints are written after every epoch, so
         that nothing but the begun epoch is lost, and a job that is being stopped has little
-        time before it is killed.
+        time before it is killed itself.
         """
-        if self._killed or not self._bridge.aborting:
-            return
-        self._killed = True
-        self._bridge.cancel_rest()
-        for trial in trials:
+        for trial in self._trials:
             actor = trial.temporary_state.ray_actor
             if actor is not None:
                 ray.kill(actor)
@@ -116,15 +116,20 @@ class ObserverCallback(tune.Callback):
 
 
 class AbortStopper(tune.Stopper):
-    """Ends the experiment when the bridge is aborting."""
+    """Ends the experiment when the bridge is aborting: records first, then workers."""
 
-    def __init__(self, bridge: TrialBridge) -> None:
+    def __init__(self, bridge: TrialBridge, callback: ObserverCallback) -> None:
         self._bridge = bridge
+        self._callback = callback
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Stop no single trial: that is the scheduler's."""
         return False
 
     def stop_all(self) -> bool:
-        """Whether all have to stop."""
-        return self._bridge.aborting
+        """Whether all have to stop; Tune asks in each round, and no more after a yes."""
+        if not self._bridge.aborting:
+            return False
+        self._bridge.cancel_rest()
+        self._callback.kill_workers()
+        return True

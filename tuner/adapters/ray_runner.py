@@ -236,6 +236,7 @@ def _tuner(
     to_config: Callable[[TrialRequest], dict[str, Any]],
     folder: Path,
 ) -> Any:
+    callback = ObserverCallback(bridge)
     return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -254,8 +255,8 @@ def _tuner(
             checkpoint_config=tune.CheckpointConfig(
                 checkpoint_frequency=0, checkpoint_at_end=False
             ),
-            stop=AbortStopper(bridge),
-            callbacks=[ObserverCallback(bridge)],
+            stop=AbortStopper(bridge, callback),
+            callbacks=[callback],
             verbose=0,
         ),
     )
