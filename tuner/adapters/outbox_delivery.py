@@ -98,6 +98,7 @@ class Delivery:
 
     def _run(self) -> None:
         lock: IO[str] | None = None
+        self._wait_for_events()
         while not self._abandoned.is_set():
             # Read before the queue is: what was queued before closing is then seen.
             closing = self._closing.is_set()

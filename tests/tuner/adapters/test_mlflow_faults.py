@@ -17,7 +17,7 @@ from tuner.adapters.mlflow_tracker import MlflowTracker
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.fault]
 
-REQUESTS = 15
+REQUESTS = 14
 """Requests that write, of a whole run of two trials delivered in one batch."""
 
 
