@@ -19,7 +19,7 @@ from tuner.protocol.actions import (
 )
 from tuner.protocol.greedy import RETRY_ROUNDS, TEST_METRICS, History, next_action
 from tuner.protocol.selection import best_trial
-from tuner.protocol.stages import Protocol
+from tuner.protocol.stages import Protocol, stage_of
 from tuner.records import EpochReport, StudyHistory, TrialRequest, TrialSpec, TrialState
 from tuner.session import StageSession, keep_tracking_ids, read_history, record_trials
 
@@ -129,7 +129,8 @@ def _import(protocol: Protocol, action: ImportTrials, history: History, ports: P
     first = len(history[action.stage].trials)
     for number, (source, trial) in enumerate(action.trials, start=first):
         origin = f"{source}#{trial.number}"
-        tags = {"imported_from": origin, "fingerprint": trial.spec.fingerprint}
+        tunes = ",".join(stage_of(protocol, action.stage).space.names)
+        tags = {"imported_from": origin, "tunes": tunes}
         ports.tracker.start_trial(TrialRequest(action.stage, number, trial.spec), tags=tags)
         if trial.outcome is not None:
             outcome = replace(trial.outcome, trial=number)

@@ -9,7 +9,7 @@ from tuner.ports import Decision, EngineListener, FeedState, Sampler, StudyStore
 from tuner.protocol.actions import AskTrials
 from tuner.protocol.greedy import next_action
 from tuner.protocol.selection import best_trial
-from tuner.protocol.stages import Protocol
+from tuner.protocol.stages import Protocol, stage_of
 from tuner.records import (
     EpochReport,
     OutcomeKind,
@@ -54,7 +54,7 @@ def record_trials(
     sampler_for: Callable[[str], Sampler],
 ) -> None:
     """Record planned trials as RUNNING, asking the sampler for points that are not fixed."""
-    stage = next(stage for stage in protocol.stages if stage.name == action.stage)
+    stage = stage_of(protocol, action.stage)
     study_name = protocol.study_name(stage.name)
     for planned in action.trials:
         point = planned.point
@@ -117,8 +117,8 @@ class StageSession:
         """See `TrialObserver`."""
         tags = {
             "attempt": str(attempt),
-            "fingerprint": request.spec.fingerprint,
             "study": self._study_name,
+            "tunes": ",".join(stage_of(self._protocol, self._stage).space.names),
         }
         self._tracker.start_trial(request, tags=tags)
         self._listener.on_trial_started(request)
@@ -162,7 +162,7 @@ class StageSession:
             if trial.state is TrialState.RUNNING and trial.number not in self._active:
                 self._last_epoch[trial.number] = trial.epochs
                 self._queue.append(TrialRequest(self._stage, trial.number, trial.spec))
-        stage = next(s for s in self._protocol.stages if s.name == self._stage)
+        stage = stage_of(self._protocol, self._stage)
         carried = sum(trial.imported_from is not None for trial in trials)
         sampled = 0 if stage.sampler == "grid" else carried + stage.trials
         best = {name: best_trial(study.trials) for name, study in history.items()}

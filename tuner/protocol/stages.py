@@ -11,7 +11,7 @@ from tuner.errors import ConfigurationError
 from tuner.records import digest
 
 __all__ = ["ALPHA_STAGE", "LR_L_STAGE", "LR_P_STAGE", "Protocol", "SamplerKind", "Stage"]
-__all__ += ["build_greedy_protocol"]
+__all__ += ["build_greedy_protocol", "stage_of"]
 
 SamplerKind = Literal["grid", "random", "tpe"]
 
@@ -101,6 +101,11 @@ class Protocol:
                 "stages": [[stage.name, stage.definition({})] for stage in self.stages],
             }
         )
+
+
+def stage_of(protocol: Protocol, name: str) -> Stage:
+    """The stage of that name, which must exist."""
+    return next(stage for stage in protocol.stages if stage.name == name)
 
 
 def build_greedy_protocol(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +39,13 @@ class TrackedRun:
         tracker: The tracker, open as long as the context is.
         plan: What is run.
         folder: The run's folder.
+        closing: Figures that the run is shown with at its end.
     """
 
     tracker: Tracker
     plan: Plan
     folder: Path
+    closing: dict[str, float] = field(default_factory=dict)
 
     def finish(self, summary: RunSummary, histories: Mapping[str, StudyHistory]) -> None:
         """Write the report, attach it, hand the winner over to the model registry."""
@@ -51,6 +53,7 @@ class TrackedRun:
             inside = path.parent.relative_to(self.folder)
             self.tracker.log_artifact(str(path), folder=str(inside))
         self._register_winner(histories)
+        self.closing.update(_closing_figures(summary))
 
     def _register_winner(self, histories: Mapping[str, StudyHistory]) -> None:
         last = list(histories.values())[-1]
@@ -97,7 +100,7 @@ def tracked_run(
         state = "interrupted"
         raise
     finally:
-        tracker.end_run(state, metrics={}, tags={})
+        tracker.end_run(state, metrics=tracked.closing, tags={})
         pending = tracker.close(timeout_s=FLUSH_LIMIT_S[state])
         if pending:
             listener.on_message(
@@ -113,6 +116,18 @@ def deliver_spooled(locations: Locations, run: str) -> None:
         tracker.close(timeout_s=0.0)
         return
     tracker.close(timeout_s=FLUSH_LIMIT_S["finished"])
+
+
+def _closing_figures(summary: RunSummary) -> dict[str, float]:
+    """The winner's hyperparameters and metrics as `best_*`, the baseline's as `baseline_*`."""
+    figures: dict[str, float] = {"trainings": summary.trainings}
+    for prefix, tested in (("best", summary.seal), ("baseline", summary.baseline)):
+        if tested is None:
+            continue
+        figures |= {f"{prefix}_{name}": value for name, value in tested.params.items()}
+        figures |= {f"{prefix}_test_{name}": value for name, value in (tested.test or {}).items()}
+        figures[f"{prefix}_val_mpjpe_mm"] = tested.val_mpjpe_mm
+    return figures
 
 
 def _run_info(plan: Plan, uid: str) -> RunInfo:
