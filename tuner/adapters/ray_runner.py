@@ -143,15 +143,11 @@ class RayTuneRunner:
                 task.remote(self._config(spec), checkpoint, split, self._dataset_ref)
                 for spec, checkpoint in jobs
             ]
-            try:
-                _wait_for(futures, guard)
-                return [
-                    _metrics_of(future, checkpoint)
-                    for future, (_, checkpoint) in zip(futures, jobs, strict=True)
-                ]
-            finally:
-                for future in futures:
-                    ray.cancel(future, force=True)
+            _wait_for(futures, guard)
+            return [
+                _metrics_of(future, checkpoint)
+                for future, (_, checkpoint) in zip(futures, jobs, strict=True)
+            ]
 
     def _check(self) -> None:
         faults = []
@@ -293,6 +289,11 @@ def _wait_for(futures: list[Any], guard: SignalGuard) -> None:
     waiting = futures
     while waiting:
         if guard.signal_number is not None:
+            # Only what still runs: Ray 2.60 aborts the process when it is told to cancel a task
+            # whose answer is on its way.
+            _, running = ray.wait(waiting, num_returns=len(waiting), timeout=0)
+            for future in running:
+                ray.cancel(future)
             raise RunInterruptedError(
                 guard.signal_number,
                 f"interrupted by {guard.signal_name} while evaluating; nothing is lost, give the "
