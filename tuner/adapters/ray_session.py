@@ -18,6 +18,7 @@ from typing import Any, Self
 
 import ray
 from ray._private.ray_logging import stdout_deduplicator
+from ray._private.services import find_bootstrap_address
 
 from tuner.adapters.ray_reaper import Reaper
 from tuner.errors import ConfigurationError, RunnerError
@@ -34,7 +35,6 @@ WORKER_ENVIRONMENT = {
 WITHHELD_PREFIXES = ("MLFLOW_", "OPTUNA_", "TUNER_", "PGPASS")
 """Variables that workers never see: only the driver talks to databases and tracking."""
 
-_OWN_LABELS = {"started-by": "seal-pose-tuner"}
 _JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 _REACH_TIMEOUT_S = 5.0
 
@@ -113,7 +113,9 @@ class RaySession:
         if self._opened:
             self._opened = False
             ray.shutdown()
-        self._dismiss_reaper()
+        if self._reaper is not None:
+            self._reaper.dismiss()
+            self._reaper = None
 
     def concurrency(self, *, cpus: float, gpus: float) -> int:
         """How many trials that hold this much fit at the same time.
@@ -138,39 +140,32 @@ class RaySession:
         """Whether any node has a GPU."""
         return any(node["Resources"].get("GPU", 0.0) > 0 for node in ray.nodes() if node["Alive"])
 
-    def _start_local(self, address: str | None = "local") -> None:
+    def _start_local(self) -> None:
         limits = {name: value for name, value in self._limits.items() if value is not None}
-        self._reaper = self._reaper or Reaper()
-        _init(address, include_dashboard=False, labels=_OWN_LABELS, **limits)
+        self._reaper = Reaper()
+        _init("local", include_dashboard=False, **limits)
         _close_to_others(Path.home() / ".ray" / "auth_token")
 
     def _join_or_start(self) -> None:
         """Do what `auto` promises.
 
-        Ray's own "auto" is of no use: it also joins the private Ray of any other process. With
-        no address it joins only what `ray start` left a note of; it then refuses labels, which
-        tells the two cases apart.
+        Ray's own "auto" would also join the private Ray of any other process, and would try for
+        minutes to reach a cluster that has ended without removing its note.
         """
         if os.environ.get("RAY_ADDRESS") or _JOB_VARIABLE in os.environ:
             self._join(os.environ.get("RAY_ADDRESS") or "auto")
             return
-        try:
-            self._start_local(address=None)
-        except _ExistingClusterError:
-            self._dismiss_reaper()
-            self._join_noted()
-
-    def _dismiss_reaper(self) -> None:
-        if self._reaper is not None:
-            self._reaper.dismiss()
-            self._reaper = None
-
-    def _join_noted(self) -> None:
-        try:
-            _init(None, runtime_env=_worker_runtime_env())
-        except RunnerError as error:
-            logger.warning("%s; starting Ray on this machine instead", error)
-            self._start_local()
+        noted = find_bootstrap_address(None)
+        if noted is not None:
+            try:
+                _check_reachable(noted)
+            except RunnerError as error:
+                logger.warning("%s; starting Ray on this machine instead", error)
+            else:
+                # not the address itself: only so does Ray use its token by default
+                self._join("auto")
+                return
+        self._start_local()
 
     def _join(self, address: str) -> None:
         if address.startswith("ray://"):
@@ -184,11 +179,7 @@ class RaySession:
         _init(address, runtime_env=_worker_runtime_env())
 
 
-class _ExistingClusterError(RunnerError):
-    """Ray would join a cluster instead of starting one."""
-
-
-def _init(address: str | None, **options: Any) -> None:
+def _init(address: str, **options: Any) -> None:
     """Call `ray.init` quietly, with what workers must not see taken out of the environment."""
     environment = {**WORKER_ENVIRONMENT, "RAY_USAGE_STATS_ENABLED": "0"}
     with changed_environment(environment, withheld=WITHHELD_PREFIXES), _kept_sigterm():
@@ -196,13 +187,11 @@ def _init(address: str | None, **options: Any) -> None:
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **options)
         except (OSError, RuntimeError, ValueError) as error:
             text = str(error)
-            if "connecting to an existing cluster" in text:
-                raise _ExistingClusterError(text) from error
             first_line = (text.strip().splitlines() or [type(error).__name__])[0]
             hint = ""
-            if "auth" in text.lower() or "token" in text.lower():
+            if address not in {"local", "auto"} and "RAY_AUTH_MODE" not in os.environ:
                 hint = "; if the cluster asks for a token, set RAY_AUTH_MODE=token"
-            where = address or "this machine"
+            where = "this machine" if address == "local" else address
             raise RunnerError(f"cannot use Ray at {where}: {first_line}{hint}") from error
     _silence_raylet()
 
