@@ -34,7 +34,8 @@ class DataConfig(_Frozen):
             fingerprint; filled in when the data are loaded.
         keypoints: Which 2D key points (`gt`, or the suffix of a VideoPose3D 2D file).
         stride: Every how many-th frame is used.
-        max_eval_poses: Upper bound of poses per evaluated split, evenly spaced; None for all.
+        max_eval_poses: Upper bound of poses that an epoch is validated on, evenly spaced; None
+            for all. Winners are tested on all poses.
     """
 
     name: DatasetName = "sample"
@@ -68,6 +69,8 @@ class TrainingConfig(_Frozen):
             time; None for a full pass.
         energy_poses: Poses of each batch that the energy terms see, a random subset of which
             they are an unbiased estimate; None for all.
+        select_on: Split on which epochs and trials are compared, reported as `val_*`: `val`,
+            or `test` as the paper does, which makes the test figures optimistic.
         seed: Seed of initialisation, dropout, and data order.
         data: The data.
     """
@@ -89,6 +92,7 @@ class TrainingConfig(_Frozen):
     epochs: int = Field(default=50, ge=1)
     steps_per_epoch: int | None = Field(default=None, ge=1)
     energy_poses: int | None = Field(default=None, ge=1)
+    select_on: Literal["val", "test"] = "val"
     seed: int = Field(default=0, ge=0)
     data: DataConfig = DataConfig()
 

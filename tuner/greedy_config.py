@@ -31,6 +31,7 @@ class GreedyConfig(BaseModel):
         space: Search space, a name or a YAML file; None for the preset's.
         trials: Trials per stage for `random` and `tpe`; None for the preset's.
         epochs: Epochs per training; None for the preset's.
+        select_on: Split that trials are compared on; `test` is what the paper did.
         seed: Base seed.
         name: Name of the run; None for one made from the fields above.
         overrides: Further fields of the training configuration.
@@ -55,6 +56,7 @@ class GreedyConfig(BaseModel):
     space: str | None = None
     trials: int | None = Field(default=None, ge=1)
     epochs: int | None = Field(default=None, ge=1)
+    select_on: Literal["val", "test"] = "val"
     seed: int = Field(default=0, ge=0)
     name: str | None = None
     overrides: dict[str, Any] = Field(default_factory=dict)
@@ -75,7 +77,7 @@ class GreedyConfig(BaseModel):
 
 RESULT_FIELDS = {
     *("backbone", "dataset", "keypoints", "loss_net", "objective", "input", "preset"),
-    *("sampler", "space", "trials", "epochs", "seed", "overrides"),
+    *("sampler", "space", "trials", "epochs", "select_on", "seed", "overrides"),
 }
 """Fields that determine the result; the others say where and how fast."""
 

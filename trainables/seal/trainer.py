@@ -63,7 +63,7 @@ class SealTrainer:
         self._train = load_split(dataset, "train", device=device, dtype=dtype)
         if len(self._train) < _MIN_BATCH:
             raise DataError(f"split 'train' of {dataset.name!r} has one pose; it needs two")
-        val = load_split(dataset, "val", device=device, dtype=dtype)
+        val = load_split(dataset, config.select_on, device=device, dtype=dtype)
         self._val = val.evenly(config.data.max_eval_poses)
         skeleton = dataset.skeleton
         self.pose_net = build_backbone(config, skeleton).to(device, dtype)

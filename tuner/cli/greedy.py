@@ -92,6 +92,10 @@ def greedy(
     trials: Annotated[
         int | None, _option("--trials", "Trials per stage for random and tpe.", SEARCH)
     ] = None,
+    select_on: Annotated[
+        str | None,
+        _option("--select-on", "Split to choose on: val (default), or test as the paper.", SEARCH),
+    ] = None,
     seed: Annotated[int | None, _option("--seed", "Base seed [default: 0].", SEARCH)] = None,
     name: Annotated[
         str | None, _option("--name", "Name of the run [default: from the options].", PLACES)
@@ -146,6 +150,7 @@ def greedy(
         "sampler": sampler,
         "space": space,
         "trials": trials,
+        "select_on": select_on,
         "seed": seed,
         "name": name,
         "address": address,

@@ -158,7 +158,10 @@ def selection_note(summary: RunSummary) -> str:
             "Chosen on the TEST split (select_on = test, as the paper did): the test figures "
             "are optimistic."
         )
-    return "Chosen on the validation split; the test split was used once, for these two."
+    return (
+        "Chosen on the validation split; the test split was used once, for these two. One "
+        "training each: repeat with other seeds before you believe a small difference."
+    )
 
 
 def winner_checkpoint(summary: RunSummary) -> str | None:

@@ -109,7 +109,9 @@ def _training_config(config: GreedyConfig, content_hash: str) -> TrainingConfig:
         "keypoints": config.keypoints,
         "content_hash": content_hash,
     }
-    reserved = sorted(set(overrides) & {*HYPERPARAMETERS, "seed", "backbone", "loss_net"})
+    reserved = sorted(
+        set(overrides) & {*HYPERPARAMETERS, "seed", "backbone", "loss_net", "select_on"}
+    )
     if reserved:
         raise ConfigurationError(
             f"--set {reserved[0]}: is an option or a tuned hyperparameter of its own; "
@@ -122,6 +124,7 @@ def _training_config(config: GreedyConfig, content_hash: str) -> TrainingConfig:
         "loss_net": config.loss_net,
         "objective": config.objective,
         "input": config.input,
+        "select_on": config.select_on,
         "data": data,
         **dict.fromkeys(HYPERPARAMETERS, 1e-4),  # placeholders: the protocol fills them in
     }
