@@ -12,7 +12,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -106,6 +106,11 @@ class CheckpointStore:
                 "check the free space and the rights of the folder"
             ) from err
         return path
+
+    def drop_previous(self, fingerprint: str) -> None:
+        """Remove the checkpoints before the last ones: a finished training needs no way back."""
+        for kind in get_args(CheckpointKind):
+            _previous(self.path(fingerprint, kind)).unlink(missing_ok=True)
 
     def load(self, fingerprint: str, kind: CheckpointKind) -> Checkpoint | None:
         """Read a checkpoint, or, if it is damaged or missing, the one before.

@@ -145,7 +145,11 @@ class TrialRun:
             nets = {name: part for name, part in state.items() if "optimizer" not in name}
             self._store.save(self._fingerprint, "best", nets, self._meta())
         self._record.seconds += time.perf_counter() - started
-        self._store.save(self._fingerprint, "last", state, self._meta())
+        finished = self._record.epoch >= self._config.epochs
+        # A finished training is only ever reported again: its record is kept, and its best nets.
+        self._store.save(self._fingerprint, "last", {} if finished else state, self._meta())
+        if finished:
+            self._store.drop_previous(self._fingerprint)
 
     def _build_trainer(self) -> SealTrainer:
         # nothing draws from the global streams; should something, then the same in each life

@@ -173,7 +173,11 @@ class TrialObserver(Protocol):
         ...
 
     def on_end(self, stage: str, outcome: TrialOutcome) -> None:
-        """The trial ended, once per request."""
+        """The trial ended, once per request that a worker took up.
+
+        A request that none had taken up when the run was interrupted has no end: nothing of it
+        was shown.
+        """
         ...
 
 

@@ -180,3 +180,11 @@ def test_cuda_is_used_only_if_it_was_given(monkeypatch: pytest.MonkeyPatch) -> N
     assert choose_device("cpu", has_gpu=True).type == "cpu"
     with pytest.raises(TrainableError, match="no GPU was given to this trial"):
         choose_device("cuda", has_gpu=False)
+
+
+def test_a_finished_training_keeps_its_record_and_best_nets_alone(start: Start) -> None:
+    reports = to_the_end(start("kept"))
+    files = {path.name: path for path in Path(reports[-1]["checkpoint"]).parent.iterdir()}
+    assert sorted(files) == ["best.ckpt", "last.ckpt"]
+    assert load_checkpoint(files["last.ckpt"]).state == {}
+    assert "pose_net" in load_checkpoint(files["best.ckpt"]).state
