@@ -34,6 +34,9 @@ Examples:
     tuner greedy --backbone videopose --set training_field=value --dry-run
 """
 
+USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
+"""Base of what Typer raises for a malformed command line; it has no public name of its own."""
+
 TRAINING = "What is trained"
 SEARCH = "How it is searched"
 PLACES = "Where things are kept"
@@ -174,13 +177,12 @@ def default_run_name(arguments: list[str]) -> str:
     Raises:
         ConfigurationError: If the arguments are wrong.
     """
-    import click
-
     command = typer.main.get_command(_single_command())
     try:
         context = command.make_context("greedy", list(arguments), resilient_parsing=False)
-    except click.UsageError as error:
-        raise ConfigurationError(f"tuner greedy: {error.format_message()}") from error
+    except USAGE_ERROR as error:
+        message = getattr(error, "format_message", error.__str__)()
+        raise ConfigurationError(f"tuner greedy: {message}") from error
     options = dict(context.params)
     given = {k: v for k, v in options.items() if k in GreedyConfig.model_fields}
     given["input"] = options.get("input_")
