@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
+
+# A shell that starts its jobs in the background has them ignore SIGINT, and their children too:
+# tests that interrupt would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # One thread per process, as in a trial: tests are small, and two processes run side by side.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

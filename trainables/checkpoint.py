@@ -107,6 +107,13 @@ class CheckpointStore:
             ) from err
         return path
 
+    def forget(self, fingerprint: str) -> None:
+        """Remove every checkpoint of a training, so that it starts anew."""
+        for kind in get_args(CheckpointKind):
+            path = self.path(fingerprint, kind)
+            for file in (path, _previous(path)):
+                file.unlink(missing_ok=True)
+
     def drop_previous(self, fingerprint: str) -> None:
         """Remove the checkpoints before the last ones: a finished training needs no way back."""
         for kind in get_args(CheckpointKind):

@@ -13,7 +13,7 @@ from ray import tune
 from trainables.checkpoint import CheckpointStore
 from trainables.config import TrainingConfig
 from trainables.data.dataset import PoseDataset
-from trainables.trial_run import TrialRun, choose_device, evaluate_checkpoint
+from trainables.trial_run import TrialRun, choose_device, evaluate_checkpoint, restore_best
 
 __all__ = ["SealTrainable"]
 
@@ -79,13 +79,16 @@ class SealTrainable(tune.Trainable):
             TrainableError: If checkpoint or data cannot be used.
         """
         torch.set_num_threads(int(config.get("threads", 1)))
+        training = TrainingConfig.model_validate(config["training"])
+        fingerprint, device = config["fingerprint"], _device(config)
+        path = Path(checkpoint)
+        if path.parent.name == fingerprint:  # ours, wherever the run's folder lies by now
+            store = CheckpointStore(Path(config["checkpoint_root"]))
+            path = restore_best(
+                training, dataset, store=store, fingerprint=fingerprint, device=device
+            )
         return evaluate_checkpoint(
-            TrainingConfig.model_validate(config["training"]),
-            dataset,
-            checkpoint=Path(checkpoint),
-            fingerprint=config["fingerprint"],
-            split=split,
-            device=_device(config),
+            training, dataset, checkpoint=path, fingerprint=fingerprint, split=split, device=device
         )
 
     def _build(self) -> TrialRun:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 import time
 from dataclasses import dataclass, field
@@ -21,7 +22,9 @@ from trainables.seal.monitor import require_finite
 from trainables.seal.trainer import SealTrainer
 from trainables.seeding import make_deterministic, seed_everything
 
-__all__ = ["OBJECTIVE", "TrialRun", "choose_device", "evaluate_checkpoint"]
+__all__ = ["OBJECTIVE", "TrialRun", "choose_device", "evaluate_checkpoint", "restore_best"]
+
+logger = logging.getLogger(__name__)
 
 OBJECTIVE = "val_mpjpe_mm"
 """Validation MPJPE in millimetres; the epoch where it is lowest is the best epoch."""
@@ -203,6 +206,33 @@ def choose_device(name: str, *, has_gpu: bool) -> torch.device:
             "set --gpus-per-trial, or use device 'auto'"
         )
     return torch.device("cuda" if usable and name != "cpu" else "cpu")
+
+
+def restore_best(
+    config: TrainingConfig,
+    dataset: PoseDataset,
+    *,
+    store: CheckpointStore,
+    fingerprint: str,
+    device: torch.device,
+) -> Path:
+    """Where the best nets of a finished training lie; lost ones are trained once more.
+
+    On a CPU the repeated training gives the same bits.
+
+    Raises:
+        TrainableError: If the training cannot be repeated.
+    """
+    path = store.path(fingerprint, "best")
+    try:
+        load_checkpoint(path)
+    except CheckpointError as error:
+        logger.warning("the best nets are lost and are trained once more: %s", error)
+        store.forget(fingerprint)
+        run = TrialRun(config, dataset, store=store, fingerprint=fingerprint, device=device)
+        while not run.step()["finished"]:
+            pass
+    return path
 
 
 def evaluate_checkpoint(

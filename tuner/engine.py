@@ -17,13 +17,19 @@ from tuner.protocol.actions import (
     OpenStage,
     RunTrials,
 )
-from tuner.protocol.greedy import RETRY_ROUNDS, TEST_METRICS, History, next_action
+from tuner.protocol.greedy import (
+    RETRY_ROUNDS,
+    TEST_METRICS,
+    History,
+    next_action,
+    study_spec,
+)
 from tuner.protocol.selection import best_trial
 from tuner.protocol.stages import Protocol, stage_of
 from tuner.records import EpochReport, StudyHistory, TrialRequest, TrialSpec, TrialState
 from tuner.session import StageSession, keep_tracking_ids, read_history, record_trials
 
-__all__ = ["Ports", "open_run", "run_protocol"]
+__all__ = ["Ports", "check_run", "open_run", "run_protocol"]
 
 
 @dataclass(frozen=True)
@@ -46,20 +52,32 @@ class Ports:
     sampler_for: Callable[[str], Sampler]
 
 
+def check_run(protocol: Protocol, store: StudyStore) -> dict[str, StudyHistory]:
+    """Read what exists of a run, and check that it was asked the same as now.
+
+    Whatever a killed driver left half written in the studies is completed on the way.
+
+    Raises:
+        DefinitionMismatchError: If a stage exists with another definition.
+        StoreError: If the store failed.
+    """
+    history = read_history(protocol, store)
+    for stage in protocol.stages:
+        if stage.name not in history:
+            break
+        store.open_study(study_spec(protocol, stage, history))
+    return history
+
+
 def open_run(protocol: Protocol, store: StudyStore) -> StudyHistory:
     """Create the study of the first stage, if there is none, and return it.
 
     Raises:
-        StoreError: If it exists with another definition, or the store failed.
+        StoreError: If the store failed.
     """
-    first = protocol.stages[0].name
-    history = read_history(protocol, store)
-    if first not in history:
-        action = next_action(protocol, history)
-        assert isinstance(action, OpenStage)  # nothing else can come before
-        store.open_study(action.study)
-        history = read_history(protocol, store)
-    return history[first]
+    first = protocol.stages[0]
+    store.open_study(study_spec(protocol, first, {}))
+    return read_history(protocol, store)[first.name]
 
 
 def run_protocol(protocol: Protocol, ports: Ports) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "ConfigurationError",
+    "DefinitionMismatchError",
     "RunFailedError",
     "RunInterruptedError",
     "RunnerError",
@@ -43,6 +44,12 @@ class RunFailedError(TunerError):
 
 class StoreError(TunerError):
     """The study store could not be read or written, or holds something contradictory."""
+
+
+class DefinitionMismatchError(StoreError):
+    """A run of this name exists and was asked something else; nothing has been changed."""
+
+    exit_code = 2
 
 
 class RunnerError(TunerError):

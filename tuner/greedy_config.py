@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from tuner.errors import ConfigurationError
 from tuner.presets import PresetName
@@ -65,6 +65,20 @@ class GreedyConfig(BaseModel):
     cpus_per_trial: float = Field(default=1.0, gt=0)
     gpus_per_trial: float | None = Field(default=None, ge=0)
     max_failures: int = Field(default=3, ge=0)
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute_folder(cls, value: Path | None) -> Path | None:
+        """Keep where it is, whatever folder the run is resumed from."""
+        return None if value is None else value.expanduser().absolute()
+
+    @field_validator("space")
+    @classmethod
+    def _absolute_file(cls, value: str | None) -> str | None:
+        """Likewise for a search space in a file; a name stays a name."""
+        if value is None or Path(value).suffix not in (".yaml", ".yml"):
+            return value
+        return str(Path(value).expanduser().absolute())
 
     @property
     def run_name(self) -> str:

@@ -44,8 +44,11 @@ class StudyStore(Protocol):
     def open_study(self, spec: StudySpec) -> None:
         """Create the study, or check that the existing one has the same definition.
 
+        Whatever a killed writer left half done in the study is completed.
+
         Raises:
-            StoreError: If it exists with another definition; the message names what differs.
+            DefinitionMismatchError: If it exists with another definition; the message names
+                what differs.
         """
         ...
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from tuner.errors import StoreError
 from tuner.ports import Decision, EngineListener, FeedState, Sampler, StudyStore, Tracker
 from tuner.protocol.actions import AskTrials
 from tuner.protocol.greedy import next_action
@@ -66,7 +67,11 @@ def record_trials(
             )
         spec = TrialSpec(base=stage.base, params={**planned.fixed, **point}, seed=planned.seed)
         number = store.ask(study_name, spec)
-        assert number == planned.number, "a second writer changed the study"
+        if number != planned.number:
+            raise StoreError(
+                f"study {study_name} got trial {number} where {planned.number} was to come: "
+                "another process writes to it; end that one, then repeat the command"
+            )
 
 
 class StageSession:

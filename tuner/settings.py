@@ -13,7 +13,7 @@ import yaml
 
 from tuner.errors import ConfigurationError
 
-__all__ = ["RUN_NAME", "Locations", "read_yaml", "resolve_locations"]
+__all__ = ["RUN_NAME", "Locations", "local_file", "read_yaml", "resolve_locations"]
 
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """What a run may be called: it becomes a folder, a study name and a job id."""
@@ -27,21 +27,16 @@ class Locations:
         home: Folder of everything that is not elsewhere by choice.
         storage: Study store: a database URL, or `journal:PATH`.
         tracking_uri: MLflow tracking: a database URL or a server; `none` for a plain log.
-        artifact_root: Where MLflow keeps artifacts, if it is not a server that decides itself.
+        artifact_root: Where MLflow keeps artifacts; None where a server decides itself.
     """
 
     home: Path
     storage: str
     tracking_uri: str
-    artifact_root: str
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folder of all checkpoints, by fingerprint."""
-        return self.home / "checkpoints"
+    artifact_root: str | None
 
     def run_folder(self, run: str) -> Path:
-        """Folder of one run's report, decision log and spool.
+        """Folder of one run's checkpoints, report, decision log and spool.
 
         Raises:
             ConfigurationError: If the name is no plain word.
@@ -68,7 +63,8 @@ def resolve_locations(
         home: `--home`, else TUNER_HOME, else `./tuner-runs`.
         storage: `--storage`, else TUNER_STORAGE, else one journal file in `home`.
         tracking_uri: `--tracking-uri`, else MLFLOW_TRACKING_URI, else a SQLite file in `home`.
-        artifact_root: `--artifact-root`, else TUNER_ARTIFACT_ROOT, else a folder in `home`.
+        artifact_root: `--artifact-root`, else TUNER_ARTIFACT_ROOT, else a folder in `home`, but
+            for a tracking server, which decides itself.
         environment: Variables to read; the process's own by default.
 
     Raises:
@@ -88,8 +84,17 @@ def resolve_locations(
         tracking_uri=uri,
         artifact_root=artifact_root
         or variables.get("TUNER_ARTIFACT_ROOT")
-        or str(folder / "mlflow-artifacts"),
+        or (None if uri.startswith(("http://", "https://")) else f"{folder}/mlflow-artifacts"),
     )
+
+
+def local_file(url: str) -> Path | None:
+    """The file behind `journal:PATH` or `sqlite:///PATH`; None for anything else."""
+    for prefix in ("journal:", "sqlite:///"):
+        path = url.removeprefix(prefix).split("?")[0]
+        if url.startswith(prefix) and path:
+            return Path(path)
+    return None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -11,10 +11,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from mlflow import MlflowClient
 
 from tests.integration.greedy_cli import environment, run, start, table
+from tuner.adapters.optuna_storage import open_storage
 from tuner.settings import resolve_locations
 from tuner.wiring.stores import load_histories, open_store
 
@@ -45,6 +47,13 @@ def check_accounts(home: Path, name: str = "demo") -> None:
     )
     assert shown == {stage: len(study.trials) for stage, study in histories.items()}
     assert all(trial.state.ended for study in histories.values() for trial in study.trials)
+    storage = open_storage(resolve_locations(home=home).storage)
+    states = {
+        trial.state
+        for study in histories.values()
+        for trial in optuna.load_study(study_name=study.spec.study_name, storage=storage).trials
+    }
+    assert states == {optuna.trial.TrialState.COMPLETE}
     assert all(trial.mlflow_run_id for study in histories.values() for trial in study.trials)
     roles = collections.Counter(item.data.tags["tuner.role"] for item in runs)
     assert (roles["run"], roles["stage"]) == (1, len(histories))
@@ -105,10 +114,22 @@ def test_repeating_a_finished_run_trains_nothing(
     undisturbed: tuple[Path, dict[str, Any]],
 ) -> None:
     home, printed = undisturbed
-    before = sorted(path.stat().st_mtime_ns for path in (home / "checkpoints").rglob("*.ckpt"))
+    folder = home / "runs" / "demo" / "checkpoints"
+    before = sorted(path.stat().st_mtime_ns for path in folder.rglob("*.ckpt"))
+    assert len(before) == 2 * printed["trainings"]
     assert table(run(home, "--name", "demo")) == table(printed)
-    after = sorted(path.stat().st_mtime_ns for path in (home / "checkpoints").rglob("*.ckpt"))
-    assert before == after
+    assert before == sorted(path.stat().st_mtime_ns for path in folder.rglob("*.ckpt"))
+
+
+def test_a_run_that_is_asked_something_else_is_refused(
+    undisturbed: tuple[Path, dict[str, Any]],
+) -> None:
+    home, _ = undisturbed
+    process = start(home, "--name", "demo", "--seed", "7")
+    printed, messages = process.communicate(timeout=60)
+    assert (process.returncode, printed) == (2, "")
+    assert "exists with another definition" in messages
+    assert "seed: 0 in the store, 7 now" in messages
 
 
 def wait_for_line(process: subprocess.Popen[str], text: str) -> None:
@@ -133,6 +154,19 @@ def test_a_driver_killed_in_stage_2_ends_like_an_undisturbed_run(
     assert table(printed) == table(undisturbed[1])
     check_accounts(tmp_path)
     check_every_epoch_is_shown_once(tmp_path)
+
+
+def test_a_second_driver_of_the_same_run_is_refused(tmp_path: Path) -> None:
+    first = start(tmp_path, "--name", "demo")
+    try:
+        wait_for_line(first, "1-lr_p: 3 trials to run")
+        second = start(tmp_path, "--name", "demo")
+        _, refusal = second.communicate(timeout=60)
+    finally:
+        first.kill()
+        first.communicate()
+    assert second.returncode == 2
+    assert f"is being driven by process {first.pid}" in refusal
 
 
 @pytest.mark.fault

@@ -94,6 +94,7 @@ def register(
         "training_config": TRAINING,
         "metrics": {"val_mpjpe_mm": 50.0, "val_lse": 4.0},
         "fingerprint": "f" * 64,
+        "comparable": "the same data",
         "example_x": poses,
     }
     return register_winner(**{**arguments, **changes})
@@ -184,6 +185,22 @@ def test_only_a_better_version_takes_the_crown(
     assert connect(uri).get_model_version_by_alias("crown", "champion").version in (4, "4")
 
 
+@pytest.mark.parametrize("comparable", ["other data", ""], ids=["other data", "chosen on test"])
+def test_a_figure_that_cannot_be_compared_takes_no_crown(
+    uri: str, run_id: str, checkpoint: Path, poses: NDArray[np.float32], comparable: str
+) -> None:
+    model = f"apart{len(comparable)}"
+    first = register(*(uri, run_id, checkpoint, poses), model_name=model)
+    better = register(
+        *(uri, run_id, checkpoint, poses),
+        model_name=model,
+        metrics={"val_mpjpe_mm": 1.0},
+        fingerprint="d" * 64,
+        comparable=comparable,
+    )
+    assert (first.champion, better.champion) == (True, False)
+
+
 def test_a_training_is_registered_once(
     uri: str, run_id: str, checkpoint: Path, poses: NDArray[np.float32]
 ) -> None:
@@ -220,6 +237,7 @@ def announce(tracker: MlflowTracker, checkpoint: Path, poses: NDArray[np.float32
         training_config=TRAINING,
         metrics={"val_mpjpe_mm": 48.0},
         fingerprint="e" * 64,
+        comparable="the same data",
         example_x=poses.tolist(),
     )
 

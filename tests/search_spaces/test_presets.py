@@ -7,7 +7,7 @@ import pytest
 
 from search_spaces import load_space, space_names
 
-BUNDLED = ("paper", "quick", "wide")
+BUNDLED = ("paper", "quick", "standard", "wide")
 
 
 def test_every_bundled_file_is_listed() -> None:

@@ -15,7 +15,7 @@ from trainables.config import TrainingConfig
 from trainables.data.dataset import PoseDataset
 from trainables.errors import CheckpointError, TrainableError
 from trainables.seal.trainer import SealTrainer
-from trainables.trial_run import TrialRun, choose_device, evaluate_checkpoint
+from trainables.trial_run import TrialRun, choose_device, evaluate_checkpoint, restore_best
 
 __all__ = ["make_config", "tiny_dataset"]
 
@@ -188,3 +188,21 @@ def test_a_finished_training_keeps_its_record_and_best_nets_alone(start: Start) 
     assert sorted(files) == ["best.ckpt", "last.ckpt"]
     assert load_checkpoint(files["last.ckpt"]).state == {}
     assert "pose_net" in load_checkpoint(files["best.ckpt"]).state
+
+
+def test_best_nets_that_are_lost_are_trained_once_more_to_the_same_bits(
+    start: Start, make_config: Config, tiny_dataset: PoseDataset, tmp_path: Path
+) -> None:
+    path = Path(to_the_end(start("lost"))[-1]["checkpoint"])
+    before = load_checkpoint(path).state["pose_net"]
+    path.write_bytes(path.read_bytes()[:1000])
+    again = restore_best(
+        make_config(loss_net="mlp", epochs=4),
+        tiny_dataset,
+        store=CheckpointStore(tmp_path / "lost"),
+        fingerprint=FINGERPRINT,
+        device=CPU,
+    )
+    after = load_checkpoint(again).state["pose_net"]
+    assert again == path
+    assert all(torch.equal(before[name], after[name]) for name in before)

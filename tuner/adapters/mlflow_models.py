@@ -30,6 +30,7 @@ __all__ = ["CHAMPION", "ModelVersionInfo", "register_from_event", "register_winn
 
 CHAMPION = "champion"
 SELECTION_METRIC = "val_mpjpe_mm"
+COMPARABLE = "tuner.comparable"
 _MODEL_CODE = Path(__file__).with_name("pose_lifter_model.py")
 _REQUIREMENTS = ("mlflow", "numpy", "pydantic", "torch")
 
@@ -65,12 +66,14 @@ def register_winner(
     metrics: Mapping[str, float],
     fingerprint: str,
     example_x: NDArray[np.float32],
+    comparable: str,
     skeleton: str = "h36m_17",
 ) -> ModelVersionInfo:
     """Log the winner's pose-net as a model, register it, and make it champion if it is best.
 
     A training (by fingerprint) is registered once: a second call returns the version there is.
-    The champion is judged by `val_mpjpe_mm` alone, never by test; a tie keeps the present one.
+    The champion is judged by `val_mpjpe_mm` alone, never by test; a tie keeps the present one,
+    and so does a figure of other data: only versions of equal `comparable` compete.
 
     Args:
         tracking_uri: The MLflow server or database.
@@ -81,6 +84,8 @@ def register_winner(
         metrics: The winner's figures; `val_mpjpe_mm` must be among them, finite.
         fingerprint: Of the winner's TrialSpec.
         example_x: A few normalised 2D poses, (N, J, 2), float32.
+        comparable: What the figure was measured on; empty if it must not compete (selected on
+            the test split).
         skeleton: Name of the skeleton in `trainables.skeletons.SKELETONS`.
 
     Raises:
@@ -107,11 +112,12 @@ def register_winner(
                 client, parent_run_id, model_name, artifacts, example_x, Path(folder) / "model"
             )
         tags = {"tuner.fingerprint": fingerprint, SELECTION_METRIC: repr(value)}
+        tags[COMPARABLE] = comparable
         tags |= {f"metric.{n}": repr(float(v)) for n, v in metrics.items() if math.isfinite(v)}
         version = client.create_model_version(
             model_name, source, run_id=parent_run_id, tags=tags, model_id=model_id
         )
-    champion = _crown(client, model_name, str(version.version), value)
+    champion = _crown(client, model_name, str(version.version), value, comparable)
     number = int(version.version)
     uri = f"models:/{model_name}/{number}"
     return ModelVersionInfo(model_name, number, uri, champion, value, created)
@@ -133,6 +139,7 @@ def register_from_event(event: Event, *, tracking_uri: str, parent_run_id: str) 
             training_config=event["training_config"],
             metrics=event["metrics"],
             fingerprint=event["fingerprint"],
+            comparable=event["comparable"],
             example_x=np.asarray(event["example_x"], dtype=np.float32),
         )
     except outages as error:
@@ -217,16 +224,20 @@ def _find_version(client: Any, name: str, fingerprint: str) -> Any:
     return min(versions, key=lambda version: int(version.version)) if versions else None
 
 
-def _crown(client: Any, name: str, version: str, value: float) -> bool:
+def _crown(client: Any, name: str, version: str, value: float, comparable: str) -> bool:
     """Give the alias to a version that beats its present holder; return whether it has it."""
     holder = client.get_registered_model(name).aliases.get(CHAMPION)
-    if holder is None or _value(client, name, holder) > value:
-        client.set_registered_model_alias(name, CHAMPION, version)
+    if str(holder) == version:
         return True
-    return str(holder) == version
+    if not comparable or (holder and not _is_beaten(client, name, holder, value, comparable)):
+        return False
+    client.set_registered_model_alias(name, CHAMPION, version)
+    return True
 
 
-def _value(client: Any, name: str, version: str) -> float:
-    """What a version was judged by; infinite if it does not say, so that any other beats it."""
-    tags = client.get_model_version(name, version).tags
-    return float(tags.get(SELECTION_METRIC, math.inf))
+def _is_beaten(client: Any, name: str, holder: str, value: float, comparable: str) -> bool:
+    """Whether a figure of the same data is better; a holder that has none is always beaten."""
+    tags = client.get_model_version(name, holder).tags
+    if SELECTION_METRIC not in tags:
+        return True
+    return tags.get(COMPARABLE) == comparable and float(tags[SELECTION_METRIC]) > value

@@ -89,6 +89,7 @@ class MlflowTracker(EventTracker):
         training_config: Mapping[str, Any],
         metrics: Mapping[str, float],
         fingerprint: str,
+        comparable: str,
         example_x: list[list[list[float]]],
     ) -> None:
         """Register the winner once the server is there; see `mlflow_models.register_winner`.
@@ -99,6 +100,7 @@ class MlflowTracker(EventTracker):
             training_config: What `trainables.config.TrainingConfig` reads.
             metrics: The winner's figures, `val_mpjpe_mm` among them.
             fingerprint: Of the winner's TrialSpec.
+            comparable: What the figures were measured on; empty not to compete for `champion`.
             example_x: A few normalised 2D poses, (N, J, 2).
         """
         self._emit(
@@ -108,6 +110,7 @@ class MlflowTracker(EventTracker):
             training_config=dict(training_config),
             metrics=dict(metrics),
             fingerprint=fingerprint,
+            comparable=comparable,
             example_x=example_x,
         )
 

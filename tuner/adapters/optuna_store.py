@@ -29,7 +29,7 @@ from tuner.adapters.optuna_records import (
 )
 from tuner.adapters.optuna_storage import open_storage, store_errors
 from tuner.adapters.redact import redact_url
-from tuner.errors import StoreError
+from tuner.errors import DefinitionMismatchError, StoreError
 from tuner.records import (
     EpochReport,
     OutcomeKind,
@@ -290,7 +290,7 @@ class OptunaStudyStore:
             lines.append("direction: not 'minimize' in the store")
         if lines:
             listed = "\n".join(f"  - {line}" for line in lines)
-            raise StoreError(
+            raise DefinitionMismatchError(
                 f"study {study_name} exists with another definition:\n{listed}\n"
                 "Repeat the command as the run was started, or give the new run another name."
             )

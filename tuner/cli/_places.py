@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuner.settings import Locations
+from tuner.settings import Locations, local_file
 
 if TYPE_CHECKING:
     from tuner.ports import StudyStore
@@ -18,7 +18,6 @@ __all__ = [
     "JsonOption",
     "StorageOption",
     "TrackingUriOption",
-    "local_file",
     "open_existing_store",
 ]
 
@@ -38,15 +37,6 @@ ArtifactRootOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on standard output, nothing else.")
 ]
-
-
-def local_file(url: str) -> Path | None:
-    """The file behind `journal:PATH` or `sqlite:///PATH`; None for anything else."""
-    for prefix in ("journal:", "sqlite:///"):
-        path = url.removeprefix(prefix).split("?")[0]
-        if url.startswith(prefix) and path:
-            return Path(path)
-    return None
 
 
 def open_existing_store(locations: Locations) -> StudyStore | None:

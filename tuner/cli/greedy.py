@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -210,7 +212,13 @@ def _single_command() -> typer.Typer:
 def _parse(given: dict[str, Any], assignments: list[str], file: Path | None) -> GreedyConfig:
     values: dict[str, Any] = read_yaml(file) if file else {}
     values |= {name: value for name, value in given.items() if value is not None}
-    overrides = dict(values.get("overrides") or {})
+    overrides = values.get("overrides") or {}
+    if not isinstance(overrides, dict):
+        raise ConfigurationError(
+            f"overrides = {overrides!r}: expected fields of the training configuration, "
+            "such as {batch_size: 512}"
+        )
+    overrides = copy.deepcopy(overrides)
     for assignment in assignments:
         _assign(overrides, assignment)
     values["overrides"] = overrides
@@ -232,7 +240,14 @@ def _assign(overrides: dict[str, Any], assignment: str) -> None:
     target = overrides
     for folder in folders:
         target = target.setdefault(folder, {})
-    value = yaml.safe_load(text)
+        if not isinstance(target, dict):
+            raise ConfigurationError(
+                f"--set {assignment}: {folder} has been set to a value before"
+            )
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"--set {assignment}: {text!r} is no YAML value") from error
     if isinstance(value, str):
         with contextlib.suppress(ValueError):
             value = float(value)  # YAML reads 1e-4 as text
@@ -261,16 +276,16 @@ def _run(
 ) -> None:
     from tuner.cli.progress import build_listener
     from tuner.wiring.run import run_greedy
+    from tuner.wiring.stores import location_options
 
     try:
         with build_listener(json_mode=json_mode) as listener:
             summary = run_greedy(config, locations, listener, resume=resume)
     except RunInterruptedError as error:
-        where = f" --home {locations.home}"
+        words = ["tuner", "runs", "resume", config.run_name, *location_options(locations)]
         raise RunInterruptedError(
             error.exit_code - 128,
-            f"{error}\nEverything finished is kept. Go on with: "
-            f"tuner runs resume {config.run_name}{where}",
+            f"{error}\nEverything finished is kept. Go on with: {shlex.join(words)}",
         ) from error
     _print(summary, json_mode=json_mode)
 

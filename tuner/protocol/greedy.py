@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from tuner.protocol.actions import (
@@ -28,7 +28,7 @@ from tuner.protocol.selection import close_stage, format_value
 from tuner.protocol.stages import Protocol, Stage
 from tuner.records import StudyHistory, StudySpec, TrialRecord, TrialState
 
-__all__ = ["RETRY_ROUNDS", "TEST_METRICS", "History", "next_action"]
+__all__ = ["RETRY_ROUNDS", "TEST_METRICS", "History", "next_action", "study_spec"]
 
 History = Mapping[str, StudyHistory]
 """The studies that exist, by name of stage."""
@@ -71,7 +71,7 @@ def _within_stage(protocol: Protocol, stage: Stage, history: History) -> Action:
     study = history.get(stage.name)
     carried = _carried_over(stage, fixed, history)
     if study is None:
-        return _open(protocol, stage, fixed, carried)
+        return _open(protocol, stage, history)
     present = {trial.imported_from for trial in study.trials}
     missing = tuple((s, t) for s, t in carried if f"{s}#{t.number}" not in present)
     if missing:
@@ -110,27 +110,29 @@ def _fixed_values(stage: Stage, history: History) -> dict[str, float]:
     return values
 
 
-def _open(
-    protocol: Protocol,
-    stage: Stage,
-    fixed: Mapping[str, float],
-    carried: Sequence[tuple[str, TrialRecord]],
-) -> OpenStage:
+def study_spec(protocol: Protocol, stage: Stage, history: History) -> StudySpec:
+    """The study of a stage whose earlier stages are closed."""
+    fixed = _fixed_values(stage, history)
     distributions = stage.space.distributions()
     for name, parameter in distributions.items():
-        values = [trial.spec.params[name] for _, trial in carried]
+        values = [trial.spec.params[name] for _, trial in _carried_over(stage, fixed, history)]
         # Results already paid for count even where this stage's own bounds are narrower.
         parameter["low"] = min([parameter["low"], *values])
         parameter["high"] = max([parameter["high"], *values])
-    spec = StudySpec(
+    return StudySpec(
         run=protocol.run,
         stage=stage.name,
         distributions=distributions,
-        definition=stage.definition(fixed),
+        definition=stage.definition(fixed, seed=protocol.seed),
     )
+
+
+def _open(protocol: Protocol, stage: Stage, history: History) -> OpenStage:
+    fixed = _fixed_values(stage, history)
     text = ", ".join(f"{name} = {format_value(value)}" for name, value in fixed.items())
     tunes = " and ".join(stage.space.names)
-    return OpenStage(stage.name, spec, f"tune {tunes}" + (f" with {text}" if text else ""))
+    reason = f"tune {tunes}" + (f" with {text}" if text else "")
+    return OpenStage(stage.name, study_spec(protocol, stage, history), reason)
 
 
 def _carried_over(

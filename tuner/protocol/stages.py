@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from search_spaces import GreedySpace, StageSpace
 from tuner.errors import ConfigurationError
-from tuner.records import digest
 
 __all__ = ["ALPHA_STAGE", "LR_L_STAGE", "LR_P_STAGE", "Protocol", "SamplerKind", "Stage"]
 __all__ += ["build_greedy_protocol", "stage_of"]
@@ -48,9 +47,10 @@ class Stage:
     batch_size: int = 4
     carry_over: tuple[str, ...] = ()
 
-    def definition(self, fixed: Mapping[str, float]) -> dict[str, Any]:
+    def definition(self, fixed: Mapping[str, float], *, seed: int) -> dict[str, Any]:
         """Everything that a reopened study must agree with, as JSON values."""
         return {
+            "seed": seed,
             "tunes": list(self.space.names),
             "keeps": list(self.keeps),
             "space": self.space.distributions(),
@@ -92,15 +92,6 @@ class Protocol:
     def study_name(self, stage: str) -> str:
         """Name of a stage's study."""
         return f"{self.run}/{stage}"
-
-    def fingerprint(self) -> str:
-        """Identity of everything that determines the run's result, its name left out."""
-        return digest(
-            {
-                "seed": self.seed,
-                "stages": [[stage.name, stage.definition({})] for stage in self.stages],
-            }
-        )
 
 
 def stage_of(protocol: Protocol, name: str) -> Stage:

@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
+import torch
 from pydantic import ValidationError
 
 from search_spaces import GreedySpace, SpaceError, load_space
+from trainables.builders import build_backbone, build_loss_net
 from trainables.config import BackboneName, DatasetName, TrainingConfig
 from trainables.data.dataset import PoseDataset
 from trainables.data.loading import load_dataset
-from trainables.errors import DataError
+from trainables.errors import ShapeError, TrainableError
+from trainables.skeletons import Skeleton
 from tuner.errors import ConfigurationError
 from tuner.greedy_config import GreedyConfig, describe_faults
 from tuner.presets import PRESETS
@@ -57,6 +60,11 @@ def plan_greedy(config: GreedyConfig) -> Plan:
             faults that can be found are listed at once.
     """
     faults = _unknown_names(config)
+    if config.trials is not None and config.sampler == "grid":
+        faults.append(
+            f"--trials {config.trials}: a grid runs every point; choose --sampler random or tpe, "
+            "or a smaller grid with --space"
+        )
     space = _collect(faults, lambda: load_space(config.space or PRESETS[config.preset].space))
     if space is not None and config.sampler == "grid":
         _collect(faults, lambda: [stage.grid_points() for stage in space.stages.values()])
@@ -65,6 +73,9 @@ def plan_greedy(config: GreedyConfig) -> Plan:
     if training is not None:
         data = training.data
         dataset = _collect(faults, lambda: load_dataset(data, config.data_dir))
+        if dataset is not None:
+            skeleton = dataset.skeleton
+            _collect(faults, lambda: _check_nets(training, skeleton))
     if space is None or training is None or dataset is None or faults:
         raise ConfigurationError.from_faults(faults)
     training = _training_config(config, dataset.content_hash())
@@ -94,7 +105,7 @@ def _collect(faults: list[str], action: Any) -> Any:
         return action()
     except ValidationError as error:
         faults += describe_faults(error, prefix="training.")
-    except (SpaceError, DataError, ConfigurationError) as error:
+    except (SpaceError, TrainableError, ConfigurationError) as error:
         faults.append(str(error))
     return None
 
@@ -102,21 +113,17 @@ def _collect(faults: list[str], action: Any) -> Any:
 def _training_config(config: GreedyConfig, content_hash: str) -> TrainingConfig:
     preset = PRESETS[config.preset]
     overrides = dict(config.overrides)
+    chosen = overrides.pop("data", {})
+    if not isinstance(chosen, Mapping):
+        raise ConfigurationError(f"--set data={chosen!r}: set its fields, as in data.stride=5")
+    _refuse_reserved(overrides, chosen)
     data = {
         **preset.data,
-        **overrides.pop("data", {}),
+        **chosen,
         "name": config.dataset,
         "keypoints": config.keypoints,
         "content_hash": content_hash,
     }
-    reserved = sorted(
-        set(overrides) & {*HYPERPARAMETERS, "seed", "backbone", "loss_net", "select_on"}
-    )
-    if reserved:
-        raise ConfigurationError(
-            f"--set {reserved[0]}: is an option or a tuned hyperparameter of its own; "
-            "use the option, or --space"
-        )
     fields: dict[str, Any] = {
         **preset.training,
         **overrides,
@@ -131,6 +138,40 @@ def _training_config(config: GreedyConfig, content_hash: str) -> TrainingConfig:
     if config.epochs is not None:
         fields["epochs"] = config.epochs
     return TrainingConfig.model_validate(fields)
+
+
+def _refuse_reserved(overrides: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    """What an option or the search decides would be overwritten: refuse it instead."""
+    decided = {*HYPERPARAMETERS, "seed", "backbone", "loss_net", "objective", "input", "select_on"}
+    found = sorted(decided & set(overrides))
+    found += [f"data.{name}" for name in ("content_hash", "keypoints", "name") if name in data]
+    if found:
+        raise ConfigurationError(
+            f"--set {', '.join(found)}: an option or the search decides that; use the option "
+            "(--objective, --dataset, …), or --space for what is searched"
+        )
+
+
+def _check_nets(training: TrainingConfig, skeleton: Skeleton) -> None:
+    """Build both nets and let two poses through, so that a bad option is found now.
+
+    Raises:
+        TrainableError: If an option is unknown or does not fit.
+        ConfigurationError: If the nets do not fit the data.
+    """
+    x = torch.zeros(2, 1, skeleton.num_joints, 2)
+    with torch.no_grad():
+        try:
+            y = build_backbone(training, skeleton)(x)
+            loss_net = build_loss_net(training, skeleton)
+            if loss_net is not None:
+                loss_net(x, y)
+        except (RuntimeError, ShapeError) as error:
+            raise ConfigurationError(
+                f"{training.backbone} with backbone_options {training.backbone_options} and "
+                f"{training.loss_net} with loss_net_options {training.loss_net_options} do not "
+                f"take single frames of {skeleton.num_joints} joints: {error}"
+            ) from error
 
 
 def _protocol(config: GreedyConfig, space: GreedySpace, training: TrainingConfig) -> Protocol:

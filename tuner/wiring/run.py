@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Literal
 
 from trainables.ray_trainable import SealTrainable
 from tuner.adapters.optuna_sampler import build_sampler
 from tuner.adapters.ray_runner import RayTuneRunner
 from tuner.adapters.ray_session import RaySession
-from tuner.engine import Ports, open_run, run_protocol
+from tuner.engine import Ports, check_run, open_run, run_protocol
 from tuner.errors import ConfigurationError
 from tuner.greedy_config import GreedyConfig
-from tuner.ports import EngineListener, Sampler, StudyStore
+from tuner.ports import EngineListener, Sampler, StudyStore, Tracker
 from tuner.protocol.actions import Finished
 from tuner.protocol.greedy import next_action
 from tuner.records import StudyHistory
 from tuner.reports.run_summary import RunSummary
 from tuner.reports.summary import RUN_CONFIG
-from tuner.session import keep_tracking_ids, read_history
+from tuner.session import keep_tracking_ids
 from tuner.settings import Locations
+from tuner.wiring.lock import driver_lock
 from tuner.wiring.plan import Plan, plan_greedy
 from tuner.wiring.signals import terminable
-from tuner.wiring.stores import load_histories, open_store, summarise_run
+from tuner.wiring.stores import load_histories, open_store, store_exists, summarise_run
 from tuner.wiring.tracked import TrackedRun, deliver_spooled, tracked_run
 
 __all__ = ["ResumeMode", "run_greedy"]
@@ -53,20 +54,19 @@ def run_greedy(
         RunInterruptedError: After SIGINT or SIGTERM.
         StoreError: If the study store failed.
     """
-    locations.run_folder(config.run_name)  # refuses a bad name before anything is loaded
+    folder = locations.run_folder(config.run_name)  # refuses a bad name before anything is loaded
+    new = not store_exists(locations)
+    if new and resume == "must":
+        raise ConfigurationError(f"--resume must: there is no run {config.run_name!r} yet")
     plan = plan_greedy(config)
-    store = open_store(locations)
-    history = read_history(plan.protocol, store)
-    _check_resume(plan.protocol.run, bool(history), resume)
-    finished = isinstance(next_action(plan.protocol, history), Finished)
-    with terminable():
-        if not finished:
-            _search_and_report(plan, locations, store, listener)
-        elif not history[plan.protocol.stages[0].name].attributes.get(REPORTED):
-            with _shown(plan, locations, store, listener):
-                listener.on_message("the search had finished; its report is still to be written")
-        else:
-            deliver_spooled(locations, plan.protocol.run)
+    with terminable(), closing(RaySession(config.address)) as session:
+        if new:
+            _gpus_per_trial(config, session)  # what Ray refuses is refused before a file is made
+        store = open_store(locations)
+        history = check_run(plan.protocol, store)
+        _check_resume(plan.protocol.run, bool(history), resume)
+        with driver_lock(folder, plan.protocol.run):
+            _bring_to_end(plan, locations, store, listener, session)
     return summarise_run(locations, store, plan.protocol.run)
 
 
@@ -77,32 +77,51 @@ def _check_resume(run: str, exists: bool, resume: ResumeMode) -> None:
         raise ConfigurationError(f"--resume must: there is no run {run!r} in this storage")
 
 
-def _search_and_report(
+def _bring_to_end(
     plan: Plan,
     locations: Locations,
     store: StudyStore,
     listener: EngineListener,
+    session: RaySession,
 ) -> None:
-    """Bring an unfinished run to its end. Ray comes first: without it nothing is written."""
-    config = plan.config
-    with RaySession(config.address) as session:
-        gpus = config.gpus_per_trial
-        gpus = float(session.has_gpus()) if gpus is None else gpus
-        session.concurrency(cpus=config.cpus_per_trial, gpus=gpus)
-        runner = RayTuneRunner(
-            trainable=SealTrainable,
-            dataset=plan.dataset,
-            checkpoint_root=locations.checkpoints,
-            scratch=locations.run_folder(plan.protocol.run) / "scratch",
-            max_concurrent=config.max_concurrent,
-            cpus_per_trial=config.cpus_per_trial,
-            gpus_per_trial=gpus,
-            max_failures=config.max_failures,
-            threads=max(1, int(config.cpus_per_trial)),
-        )
+    """Do whatever is left of a run: search, report, or deliver what tracking still lacks."""
+    history = check_run(plan.protocol, store)
+    if not isinstance(next_action(plan.protocol, history), Finished):
+        runner = _runner(plan, locations, session)
         with _shown(plan, locations, store, listener) as tracked:
             ports = Ports(store, runner, tracked.tracker, listener, _sampler_for(plan))
             run_protocol(plan.protocol, ports)
+    elif not history[plan.protocol.stages[0].name].attributes.get(REPORTED):
+        with _shown(plan, locations, store, listener):
+            listener.on_message("the search had finished; its report is still to be written")
+    else:
+        tracker = deliver_spooled(locations, plan.protocol.run, listener)
+        _keep_tracking_ids(plan, store, tracker)
+
+
+def _runner(plan: Plan, locations: Locations, session: RaySession) -> RayTuneRunner:
+    config = plan.config
+    folder = locations.run_folder(plan.protocol.run)
+    return RayTuneRunner(
+        trainable=SealTrainable,
+        dataset=plan.dataset,
+        checkpoint_root=folder / "checkpoints",
+        scratch=folder / "scratch",
+        max_concurrent=config.max_concurrent,
+        cpus_per_trial=config.cpus_per_trial,
+        gpus_per_trial=_gpus_per_trial(config, session),
+        max_failures=config.max_failures,
+        threads=max(1, int(config.cpus_per_trial)),
+    )
+
+
+def _gpus_per_trial(config: GreedyConfig, session: RaySession) -> float:
+    """Open Ray; GPUs that a trial holds, of which at least one such trial must fit."""
+    session.open()
+    gpus = config.gpus_per_trial
+    gpus = float(session.has_gpus()) if gpus is None else gpus
+    session.concurrency(cpus=config.cpus_per_trial, gpus=gpus)
+    return gpus
 
 
 @contextmanager
@@ -116,15 +135,16 @@ def _shown(
     _keep(store, first, {UID: uid, RUN_CONFIG: plan.config.model_dump(mode="json")})
     with tracked_run(plan, locations, listener, uid=uid) as tracked:
         yield tracked
-        _keep_tracking_ids(plan, store, tracked)
+        _keep_tracking_ids(plan, store, tracked.tracker)
         tracked.finish(summarise_run(locations, store, run), load_histories(store, run))
-        _keep(store, first, {REPORTED: True})
-    _keep_tracking_ids(plan, store, tracked)
+    # Only now is the run's end in the tracker's spool; until then the report would be repeated.
+    _keep(store, first, {REPORTED: True})
+    _keep_tracking_ids(plan, store, tracked.tracker)
 
 
-def _keep_tracking_ids(plan: Plan, store: StudyStore, tracked: TrackedRun) -> None:
-    keep_tracking_ids(plan.protocol, store, tracked.tracker)
-    run_id = tracked.tracker.run_ids().get(("", None))
+def _keep_tracking_ids(plan: Plan, store: StudyStore, tracker: Tracker) -> None:
+    keep_tracking_ids(plan.protocol, store, tracker)
+    run_id = tracker.run_ids().get(("", None))
     if run_id is not None:
         _keep(store, open_run(plan.protocol, store), {"mlflow_run_id": run_id})
 

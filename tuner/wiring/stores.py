@@ -12,10 +12,10 @@ from tuner.ports import StudyStore, Tracker
 from tuner.records import StudyHistory
 from tuner.reports.run_summary import RunSummary
 from tuner.reports.summary import RUN_CONFIG, summarise
-from tuner.settings import Locations, resolve_locations
+from tuner.settings import Locations, local_file, resolve_locations
 
 __all__ = ["EXPERIMENT", "load_histories", "load_run_config", "open_store", "open_tracker"]
-__all__ += ["run_names", "summarise_run"]
+__all__ += ["run_names", "store_exists", "summarise_run"]
 
 EXPERIMENT = "seal-pose-tuner"
 """MLflow experiment of all runs."""
@@ -29,6 +29,12 @@ def open_store(locations: Locations) -> StudyStore:
         StoreError: If it cannot be reached.
     """
     return open_study_store(locations.storage)
+
+
+def store_exists(locations: Locations) -> bool:
+    """Whether there is a study store to look into; a database is taken to exist."""
+    path = local_file(locations.storage)
+    return path is None or path.exists()
 
 
 def open_tracker(locations: Locations, run: str) -> Tracker:

@@ -14,7 +14,7 @@ from tuner.errors import RunInterruptedError
 from tuner.greedy_config import RESULT_FIELDS
 from tuner.ports import EngineListener, RunInfo, Tracker
 from tuner.protocol.selection import best_trial
-from tuner.records import StudyHistory
+from tuner.records import StudyHistory, digest
 from tuner.reports.render import write_report
 from tuner.reports.summary import RunSummary
 from tuner.settings import Locations
@@ -69,6 +69,7 @@ class TrackedRun:
             training_config=winner.spec.training_config(),
             metrics=winner.outcome.metrics,
             fingerprint=winner.spec.fingerprint,
+            comparable=_measured_on(winner.spec.base),
             example_x=self.plan.dataset.splits["val"].x[:EXAMPLE_POSES].tolist(),
         )
 
@@ -86,7 +87,6 @@ def tracked_run(
         uid: Identity of the run in the store; a run of the same name elsewhere has another.
     """
     folder = locations.run_folder(plan.protocol.run)
-    folder.mkdir(parents=True, exist_ok=True)
     tracker = open_tracker(locations, plan.protocol.run)
     tracked = TrackedRun(tracker, plan, folder)
     state = "failed"
@@ -101,21 +101,34 @@ def tracked_run(
         raise
     finally:
         tracker.end_run(state, metrics=tracked.closing, tags={})
-        pending = tracker.close(timeout_s=FLUSH_LIMIT_S[state])
-        if pending:
-            listener.on_message(
-                f"tracking is behind by {pending} events; they are spooled in {folder} and "
-                "delivered when the command is repeated"
-            )
+        _close(tracker, folder, listener, limit_s=FLUSH_LIMIT_S[state])
 
 
-def deliver_spooled(locations: Locations, run: str) -> None:
-    """Deliver what an earlier life could not (the tracking server was down)."""
+def deliver_spooled(locations: Locations, run: str, listener: EngineListener) -> Tracker:
+    """Deliver what an earlier life could not (the tracking server was down).
+
+    Returns:
+        The tracker, closed; it still knows the tracking ids.
+    """
     tracker = open_tracker(locations, run)
-    if isinstance(tracker, MlflowTracker) and not tracker.pending():
-        tracker.close(timeout_s=0.0)
-        return
-    tracker.close(timeout_s=FLUSH_LIMIT_S["finished"])
+    if isinstance(tracker, MlflowTracker) and tracker.pending():
+        listener.on_message(f"delivering {tracker.pending()} tracking events of an earlier life")
+    _close(tracker, locations.run_folder(run), listener, limit_s=FLUSH_LIMIT_S["finished"])
+    return tracker
+
+
+def _close(tracker: Tracker, folder: Path, listener: EngineListener, *, limit_s: float) -> None:
+    pending = tracker.close(timeout_s=limit_s)
+    if pending:
+        listener.on_message(
+            f"tracking is behind by {pending} events; they are spooled in {folder} and "
+            "delivered when the command is repeated"
+        )
+
+
+def _measured_on(base: Mapping[str, Any]) -> str:
+    """What a validation figure was measured on; empty for one that was chosen on test."""
+    return digest(base["data"]) if base["select_on"] == "val" else ""
 
 
 def _closing_figures(summary: RunSummary) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,14 +15,14 @@ from tests.fakes.table_runner import Point, TableRunner, point_of, read_sweep
 from tuner.adapters.jsonl_tracker import JsonlTracker
 from tuner.adapters.optuna_sampler import build_sampler
 from tuner.adapters.optuna_store import OptunaStudyStore
-from tuner.engine import Ports, run_protocol
-from tuner.errors import RunFailedError
+from tuner.engine import Ports, check_run, run_protocol
+from tuner.errors import DefinitionMismatchError, RunFailedError, StoreError
 from tuner.ports import RunInfo, Sampler
-from tuner.protocol.actions import Finished, RunTrials
-from tuner.protocol.greedy import next_action
+from tuner.protocol.actions import AskTrials, Finished, RunTrials
+from tuner.protocol.greedy import next_action, study_spec
 from tuner.protocol.stages import Protocol, SamplerKind, build_greedy_protocol
 from tuner.records import TrialState
-from tuner.session import read_history
+from tuner.session import read_history, record_trials
 
 SWEEP = read_sweep(Path(__file__).parents[2] / "fakes" / "table8.csv")
 BASELINE_MM = 66.4
@@ -183,6 +184,30 @@ def test_a_given_up_stage_is_tried_once_more_when_the_run_is_repeated(world: Wor
         TrialState.FAILED,
         TrialState.FINISHED,
     ]
+
+
+def test_a_run_that_is_asked_something_else_is_refused(world: World) -> None:
+    world.run(protocol(grids([1e-4], [5e-3], [5e-3])), TableRunner(table()))
+    changed = protocol(grids([1e-4], [5e-3, 2e-3], [5e-3]))
+    with pytest.raises(DefinitionMismatchError, match=r"run/2-lr_l exists with another"):
+        check_run(changed, world.store)
+    other_seed = dataclasses.replace(protocol(grids([1e-4], [5e-3], [5e-3])), seed=1)
+    with pytest.raises(DefinitionMismatchError, match="seed: 0 in the store, 1 now"):
+        check_run(other_seed, world.store)
+
+
+def test_a_second_writer_is_noticed(world: World) -> None:
+    chosen = protocol(grids([5e-5, 1e-4], [1e-3, 5e-3], ALL_ALPHA))
+    world.store.open_study(study_spec(chosen, chosen.stages[0], {}))
+    action = next_action(chosen, read_history(chosen, world.store))
+    assert isinstance(action, AskTrials)
+    record_trials(chosen, action, world.store, _no_sampler)
+    with pytest.raises(StoreError, match="another process writes to it"):
+        record_trials(chosen, action, world.store, _no_sampler)
+
+
+def _no_sampler(stage: str) -> Sampler:
+    raise AssertionError(f"the grid of {stage} needs no sampler")
 
 
 def test_every_stage_seeds_its_trials_from_their_numbers(world: World) -> None:
