@@ -8,6 +8,7 @@ The rendered files are committed, so that they can be used as they are.
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -34,6 +35,11 @@ class Image(_Strict):
     mlflow_tag: str
     pull_policy: str
 
+    @property
+    def has_registry(self) -> bool:
+        """Whether nodes can pull it; a bare name exists only where it was built."""
+        return "/" in self.repository
+
 
 class Run(_Strict):
     """The run that job manifests start."""
@@ -47,6 +53,15 @@ class Node(_Strict):
 
     cpus: int = Field(ge=1)
     memory_gib: int = Field(ge=2)
+
+    @property
+    def shm_gib(self) -> int:
+        """Shared memory for Ray's object store, in GiB.
+
+        Ray gives the store 30 % of the memory, and falls back to the disk where /dev/shm holds
+        less; a shared-memory file system also counts its own use, hence a little more.
+        """
+        return math.ceil(self.memory_gib * 0.35)
 
 
 class Workers(Node):

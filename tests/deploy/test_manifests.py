@@ -293,6 +293,50 @@ def test_compose_services_are_limited_unprivileged_and_watched(compose: dict[str
             assert (service["cap_drop"], service["user"]) == (["ALL"], "1000:1000"), name
 
 
+def test_compose_waits_until_postgres_serves_the_network(compose: dict[str, Any]) -> None:
+    check = compose["services"]["postgres"]["healthcheck"]["test"]
+    # while it is set up for the first time, it answers on its socket only
+    assert check[:3] == ["CMD", "pg_isready", "--host=127.0.0.1"]
+
+
+@pytest.mark.parametrize("memory_gib", [2, 8, 12, 61, 200])
+def test_rays_object_store_fits_into_shared_memory(render: ModuleType, memory_gib: int) -> None:
+    values = yaml.safe_load((DEPLOY / "settings.yaml").read_text())
+    values["head"]["memory_gib"] = memory_gib
+    values["workers"]["memory_gib"] = memory_gib + 3
+    files = render.render_all(render.Settings.model_validate(values))
+
+    services = yaml.safe_load(files["docker-compose.yaml"])["services"]
+    docker = yaml.safe_load(files["ray-cluster.yaml"])["docker"]
+    assert not [option for option in docker["run_options"] if "shm" in option]
+    for node, service in (("head", services["ray-head"]), ("worker", services["ray-worker"])):
+        wanted_gib = memory_gib if node == "head" else memory_gib + 3
+        options = dict(option.split("=", 1) for option in docker[f"{node}_run_options"])
+        limits = service["deploy"]["resources"]["limits"]
+        for shared, memory in (
+            (service["shm_size"], limits["memory"]),
+            (options["--shm-size"], options["--memory"]),
+        ):
+            assert memory == f"{wanted_gib}g"
+            shared_gib = int(re.fullmatch(r"(\d+)gb?", shared)[1])  # type: ignore[index]
+            # Ray takes 30 % of the memory, and the disk where that does not fit
+            assert 0.35 <= shared_gib / wanted_gib <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("repository", "pulls"), [("seal-pose-tuner", False), ("registry.example/a/b", True)]
+)
+def test_machines_pull_only_an_image_that_a_registry_has(
+    render: ModuleType, repository: str, pulls: bool
+) -> None:
+    values = yaml.safe_load((DEPLOY / "settings.yaml").read_text())
+    values["image"]["repository"] = repository
+    files = render.render_all(render.Settings.model_validate(values))
+
+    docker = yaml.safe_load(files["ray-cluster.yaml"])["docker"]
+    assert (docker["image"].split(":")[0], docker["pull_before_run"]) == (repository, pulls)
+
+
 def test_compose_workers_cannot_reach_the_stores(compose: dict[str, Any]) -> None:
     assert compose["networks"]["stores"] == {"internal": True}
     assert compose["services"]["ray-worker"]["networks"] == ["cluster"]
@@ -322,6 +366,26 @@ def test_the_image_does_not_run_as_root_and_is_pinned() -> None:
     images += re.findall(r"^ARG BASE_IMAGE=(.*)$", text, re.MULTILINE)
     assert len(images) == 3
     assert all(re.search(r":\d[\w.-]+$", image) for image in images)
+
+
+def test_the_image_has_what_ray_up_calls_in_a_login_shell() -> None:
+    text = (DEPLOY / "Dockerfile").read_text()
+    stage = text[text.index("AS tuner") : text.index("AS mlflow")]
+
+    install = re.search(r"apt-get install((?: [\w-]+)+)", stage)
+    assert install is not None
+    assert {"rsync", "openssh-client", "wget"} <= set(install[1].split())
+    written = re.search(r"RUN echo '(.*)' > /etc/profile\.d/\w+\.sh$", stage, re.MULTILINE)
+    assert written is not None
+    # /etc/profile sets PATH anew, then reads the files of that folder
+    shown = subprocess.run(
+        ["bash", "-c", f'PATH=/usr/bin:/bin; {written[1]}; printf %s "$PATH"'],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shown.stdout == "/opt/tuner/bin:/usr/bin:/bin"
+    assert "ENV PATH=/opt/tuner/bin:$PATH" in stage
 
 
 def test_the_versions_agree_with_the_packages() -> None:
