@@ -35,7 +35,7 @@ _logger = logging.getLogger(__name__)
 
 PRODUCT = "seal-pose-tuner"
 STOP_GRACE_S = 30
-"""How long a stopped job may take to end its epoch and save, before Ray kills it."""
+"""How long a stopped job may take to end its trials and record them, before Ray kills it."""
 STOP_LIMIT_S = STOP_GRACE_S + 30
 POLL_S = 1.0
 RECONNECT_LIMIT = 30
@@ -182,7 +182,9 @@ class RayJobClient:
             time.sleep(POLL_S)
 
     def stop(self, name: str) -> JobInfo:
-        """Ask a run's newest job to save and end, and wait; an ended one is left alone.
+        """Ask a run's newest job to end, and wait; an ended one is left alone.
+
+        Its trials end at once; a later job repeats their begun epochs from the last checkpoints.
 
         Raises:
             RunnerError: If it is still there long after the time that Ray gives it.
@@ -209,7 +211,7 @@ class RayJobClient:
         environment: Mapping[str, str],
     ) -> bool:
         """Submit one job; False if its id has been taken meanwhile."""
-        # Ray's own stop is SIGTERM and 3 s; the run needs time to end an epoch and save it.
+        # Ray's own stop is SIGTERM and 3 s; the driver needs longer to end its trials.
         variables = {
             "RAY_JOB_STOP_SIGNAL": "SIGINT",
             "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_GRACE_S),

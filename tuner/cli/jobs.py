@@ -105,7 +105,9 @@ def stop_job(
     address: AddressOption = DEFAULT_ADDRESS,
     as_json: JsonOption = False,
 ) -> None:
-    """Stop a run: it ends its epoch, saves, and can be resumed by submitting it again.
+    """Stop a run; submitting it again resumes it.
+
+    Its trials end at once: the epochs that had begun are repeated from their last checkpoints.
 
     Example: tuner jobs stop my-run
     """
