@@ -14,6 +14,12 @@ ROOT = Path(__file__).parents[2]
 OURS = ("search_spaces", "trainables", "tuner")
 HEAVY = ("ray", "mlflow", "optuna", "torch")
 
+# The command line reaches the adapters through the wiring only.
+BEHIND_THE_COMMANDS = (
+    *("tuner.cli", "tuner.wiring", "tuner.reports", "tuner.settings", "tuner.greedy_config"),
+    *("tuner.ports", "tuner.records", "tuner.errors", "trainables", "search_spaces"),
+)
+
 # Longest prefix decides: what a module may import of ours, and of the heavy libraries.
 RULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "search_spaces": (("search_spaces",), ()),
@@ -55,7 +61,9 @@ RULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     # Code that MLflow runs where the model is served: it rebuilds the net.
     "tuner.adapters.pose_lifter": (("trainables", "tuner.adapters"), ("mlflow", "torch")),
     "tuner.wiring": (("tuner", "trainables", "search_spaces"), ("torch",)),
-    "tuner.cli": (("tuner", "trainables", "search_spaces"), ("torch", "ray", "mlflow", "optuna")),
+    "tuner.cli": (BEHIND_THE_COMMANDS, ()),
+    # Asks torch for a GPU, to choose the preset.
+    "tuner.cli.greedy": (BEHIND_THE_COMMANDS, ("torch",)),
 }
 
 

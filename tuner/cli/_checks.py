@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -12,9 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from tuner.cli._places import local_file, open_existing_store
-from tuner.errors import ConfigurationError, RunnerError, StoreError
-from tuner.settings import Locations
+from tuner.cli._places import open_existing_store
+from tuner.errors import ConfigurationError, RunnerError, StoreError, TrackingError
+from tuner.settings import Locations, local_file
+from tuner.wiring.diagnostics import count_experiments, probe_ray, torch_devices
 
 __all__ = ["CHECKS", "Check", "CheckResult"]
 
@@ -54,34 +56,30 @@ Check: TypeAlias = Callable[[Locations, str], CheckResult]
 
 def check_packages(_locations: Locations, _address: str) -> CheckResult:
     """Python and packages, against what the distribution asks for."""
-    missing, wrong = [], []
+    faults: dict[str, str] = {}
     for requirement, installed in _requirements():
         if installed is None:
-            missing.append(requirement)
+            faults[requirement] = f"{requirement} is missing"
         elif installed:
-            wrong.append(f"{requirement}, found {installed}")
+            faults[requirement] = f"{requirement} is asked for, found {installed}"
+    if faults:
+        cure = f"pip install {shlex.join(faults)}"
+        return CheckResult("packages", "fail", "; ".join(faults.values()), cure)
     found = f"Python {platform.python_version()}; " + ", ".join(_versions())
-    if missing or wrong:
-        lines = [*(f"{name} is missing" for name in missing), *wrong]
-        return CheckResult(
-            "packages", "fail", "; ".join(lines), f"pip install --upgrade {DISTRIBUTION}"
-        )
     return CheckResult("packages", "ok", found)
 
 
 def check_devices(_locations: Locations, _address: str) -> CheckResult:
     """What torch can train on."""
-    import torch
-
+    devices = torch_devices()
     cores = os.cpu_count() or 1
-    if torch.cuda.is_available():
-        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-        return CheckResult("devices", "ok", f"{', '.join(names)}; {cores} CPU cores")
+    if devices.gpus:
+        return CheckResult("devices", "ok", f"{', '.join(devices.gpus)}; {cores} CPU cores")
     if any(Path("/dev").glob("nvidia[0-9]*")):
         return CheckResult(
             "devices",
             "warn",
-            f"there is a GPU, but torch {torch.__version__} cannot use it",
+            f"there is a GPU, but torch {devices.version} cannot use it",
             "install a torch build for your CUDA driver (https://pytorch.org/get-started), and "
             "look at CUDA_VISIBLE_DEVICES",
         )
@@ -90,24 +88,15 @@ def check_devices(_locations: Locations, _address: str) -> CheckResult:
 
 def check_ray(_locations: Locations, address: str) -> CheckResult:
     """Start Ray here, or join the cluster, and count what it has."""
-    import ray
-
-    from tuner.adapters.ray_session import RaySession
-
     try:
-        with RaySession(address):
-            resources = ray.cluster_resources()
-            nodes = sum(bool(node["Alive"]) for node in ray.nodes())
+        ray = probe_ray(address)
     except (ConfigurationError, RunnerError) as error:
         where = "start Ray here" if address == "local" else f"join {address}"
         cure = (
             f"see the message; `ray status` and /tmp/ray/session_latest/logs tell more ({where})"
         )
         return CheckResult("ray", "fail", str(error), cure)
-    found = (
-        f"ray {ray.__version__}, nodes: {nodes}, {resources.get('CPU', 0):g} CPUs, "
-        f"{resources.get('GPU', 0):g} GPUs"
-    )
+    found = f"ray {ray.version}, nodes: {ray.nodes}, {ray.cpus:g} CPUs, {ray.gpus:g} GPUs"
     return CheckResult("ray", "ok", found)
 
 
@@ -125,27 +114,22 @@ def check_study_store(locations: Locations, _address: str) -> CheckResult:
 
 def check_tracking(locations: Locations, _address: str) -> CheckResult:
     """Ask MLflow for its experiments: a server's /health says nothing of refused clients."""
-    from tuner.adapters.mlflow_session import import_mlflow
-    from tuner.adapters.redact import redact_text
-
     if locations.tracking_uri == "none":
         return CheckResult("tracking", "ok", "switched off: a plain log is kept")
     path = local_file(locations.tracking_uri)
     if path is not None and not path.exists():
         return _creatable("tracking", path)
-    client = import_mlflow().MlflowClient(tracking_uri=locations.tracking_uri)
     try:
-        experiments = client.search_experiments(max_results=100)
-    except Exception as error:  # noqa: BLE001 - MLflow raises what its back end raises
-        text = redact_text(" ".join(str(error).split()))[:300]
+        experiments = count_experiments(locations.tracking_uri)
+    except TrackingError as error:
         return CheckResult(
             "tracking",
             "fail",
-            f"{redact_text(locations.tracking_uri)}: {text}",
+            str(error),
             "start the server, or correct --tracking-uri; a 403 means that the server must be "
             "given this host name by --allowed-hosts; without the option a local file is used",
         )
-    return CheckResult("tracking", "ok", f"{len(experiments)} experiments")
+    return CheckResult("tracking", "ok", f"{experiments} experiments")
 
 
 def check_disk(locations: Locations, _address: str) -> CheckResult:
@@ -190,12 +174,16 @@ CHECKS: Sequence[tuple[str, Check]] = (
 
 
 def _versions() -> Iterator[str]:
+    """Name and version of each package; all are there."""
     for name in PACKAGES:
         yield f"{name} {importlib.metadata.version(name)}"
 
 
 def _requirements() -> Iterator[tuple[str, str | None]]:
-    """Each requirement with None if it is missing, its version if that is wrong, else ''."""
+    """Each requirement with None if it is missing, its version if that is wrong, else ''.
+
+    A requirement is given as pip takes it, without what it depends on.
+    """
     from packaging.requirements import Requirement
 
     try:
@@ -205,6 +193,7 @@ def _requirements() -> Iterator[tuple[str, str | None]]:
     for requirement in map(Requirement, lines):
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
+        requirement.marker = None
         try:
             version = importlib.metadata.version(requirement.name)
         except importlib.metadata.PackageNotFoundError:

@@ -80,6 +80,9 @@ def run_checks(
         say(name)
         try:
             results.append(run(check))
+        except ModuleNotFoundError as error:
+            cure = "see `packages` for what to install; then run this again"
+            results.append(CheckResult(name, "fail", str(error), cure))
         except Exception as error:  # noqa: BLE001 - whatever is broken here, the rest matters too
             text = " ".join(str(error).split()) or type(error).__name__
             results.append(CheckResult(name, "fail", text, "see the message; then run this again"))

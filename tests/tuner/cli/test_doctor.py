@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import importlib.metadata
+import json
+import os
 import shutil
 import socket
+import subprocess
+import sys
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +28,7 @@ from tuner.settings import resolve_locations
 Call = Callable[..., Any]
 Usage = namedtuple("Usage", "total used free")
 GIB = 1024**3
+ROOT = Path(__file__).parents[3]
 
 
 def free_port() -> int:
@@ -52,6 +58,56 @@ def test_what_is_installed_fits(tmp_path: Path) -> None:
     result = check_packages(resolve_locations(home=tmp_path), "local")
     assert result.state == "ok"
     assert "ray 2.60" in result.found
+
+
+DOCTOR_WITHOUT_RAY = """
+import json, sys
+from pathlib import Path
+from tuner.cli._checks import CHECKS
+from tuner.cli.doctor import run_checks
+from tuner.settings import resolve_locations
+
+locations = resolve_locations(home=Path(sys.argv[1]), tracking_uri="http://127.0.0.1:9")
+checks = [check for check in CHECKS if check[0] != "ray"]
+results = run_checks(checks, lambda check: check(locations, "local"), say=lambda _: None)
+print(json.dumps({result.name: result.to_json() for result in results}))
+"""
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+def test_a_missing_package_is_named_and_spoils_no_other_check(tmp_path: Path) -> None:
+    installed = Path(str(importlib.metadata.distribution("mlflow").locate_file("")))
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    for entry in installed.iterdir():
+        if not entry.name.startswith("mlflow"):
+            (packages / entry.name).symlink_to(entry)
+
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", DOCTOR_WITHOUT_RAY, str(tmp_path / "home")],
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{packages}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    found = json.loads(done.stdout)
+    asked = next(
+        line
+        for line in importlib.metadata.requires("seal-pose-tuner") or []
+        if line.startswith("mlflow")
+    )
+    assert found["packages"] == {
+        "name": "packages",
+        "state": "fail",
+        "found": f"{asked} is missing",
+        "cure": f"pip install '{asked}'",
+    }
+    assert found["tracking"]["found"] == "No module named 'mlflow'"
+    assert "see `packages`" in found["tracking"]["cure"]
+    failed = {name for name, result in found.items() if result["state"] == "fail"}
+    assert failed == {"packages", "tracking"}
 
 
 @pytest.mark.integration
