@@ -84,10 +84,12 @@ def run_protocol(protocol: Protocol, ports: Ports) -> None:
     """Run a protocol to its end, from wherever the store says it stands.
 
     Raises:
+        DefinitionMismatchError: If the run exists and was asked something else.
         RunFailedError: If no trial of a stage finished; the message lists why.
         RunInterruptedError: After SIGINT or SIGTERM; calling again goes on.
         StoreError: If the store failed.
     """
+    check_run(protocol, ports.store)
     _reopen_given_up(protocol, ports.store)
     while _carry_out_next(protocol, ports):
         pass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from search_spaces import GreedySpace
 from tests.fakes.listener import RecordingListener
 from tests.fakes.table_runner import Point, TableRunner, point_of, read_sweep
-from tuner.adapters.jsonl_tracker import JsonlTracker
+from tuner.adapters.jsonl_tracker import JsonlTracker, read_events
 from tuner.adapters.optuna_sampler import build_sampler
 from tuner.adapters.optuna_store import OptunaStudyStore
 from tuner.engine import Ports, check_run, run_protocol
@@ -71,8 +72,9 @@ def protocol(
 class World:
     """A store, and everything needed to run a protocol on it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.store = OptunaStudyStore(optuna.storages.InMemoryStorage())
+    def __init__(self, folder: Path, storage: DyingStorage | None = None) -> None:
+        self.storage = storage or DyingStorage()
+        self.store = OptunaStudyStore(self.storage)
         self.listener = RecordingListener()
         self.folder = folder
 
@@ -145,10 +147,78 @@ def test_points_missing_from_the_table_fail_and_the_stage_goes_on(world: World) 
     assert "3 of 4 finished" in result.reason
 
 
-@pytest.mark.parametrize("die_after", range(12))
-def test_a_run_killed_anywhere_ends_like_an_undisturbed_one(
-    tmp_path: Path, die_after: int
+class DyingStorage(optuna.storages.InMemoryStorage):
+    """A storage whose process dies at its n-th write, before or after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes = 0
+        self.dies_at: int | None = None
+        self.dies_late = False
+
+    def _write(self, name: str, *args: Any, **options: Any) -> Any:
+        self.writes += 1
+        dies = self.writes == self.dies_at
+        if dies and not self.dies_late:
+            raise KeyboardInterrupt
+        done = getattr(super(), name)(*args, **options)
+        if dies:
+            raise KeyboardInterrupt
+        return done
+
+    def create_new_study(self, *args: Any, **options: Any) -> Any:
+        return self._write("create_new_study", *args, **options)
+
+    def create_new_trial(self, *args: Any, **options: Any) -> Any:
+        return self._write("create_new_trial", *args, **options)
+
+    def set_study_user_attr(self, *args: Any, **options: Any) -> Any:
+        return self._write("set_study_user_attr", *args, **options)
+
+    def set_trial_user_attr(self, *args: Any, **options: Any) -> Any:
+        return self._write("set_trial_user_attr", *args, **options)
+
+    def set_trial_state_values(self, *args: Any, **options: Any) -> Any:
+        return self._write("set_trial_state_values", *args, **options)
+
+    def set_trial_intermediate_value(self, *args: Any, **options: Any) -> Any:
+        return self._write("set_trial_intermediate_value", *args, **options)
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
+def test_a_run_killed_at_any_write_ends_like_an_undisturbed_one(
+    tmp_path: Path, late: bool
 ) -> None:
+    chosen = protocol(grids([5e-5, 1e-4], [1e-3, 5e-3], [2e-3, 5e-3]))
+    undisturbed = World(tmp_path / "a", DyingStorage())
+    whole = TableRunner(table())
+    undisturbed.run(chosen, whole)
+    assert undisturbed.storage.writes > 30
+    for death in range(1, undisturbed.storage.writes + 1):
+        killed = World(tmp_path / f"b{death}", DyingStorage())
+        killed.storage.dies_at, killed.storage.dies_late = death, late
+        with pytest.raises(KeyboardInterrupt):
+            killed.run(chosen, TableRunner(table()))
+        killed.run(chosen, TableRunner(table()))
+        assert killed.outcome(chosen) == undisturbed.outcome(chosen), death
+        states = {
+            trial.state
+            for study in optuna.get_all_study_summaries(killed.storage)
+            for trial in optuna.load_study(
+                study_name=study.study_name, storage=killed.storage
+            ).trials
+        }
+        assert states == {optuna.trial.TrialState.COMPLETE}, death
+        events = read_events(killed.folder / "tracking.jsonl")
+        shown = {e["key"]: e["kind"] for e in events if e["kind"].startswith("trial_")}
+        assert set(shown.values()) == {"trial_ended"}, death
+        assert len(shown) == len(undisturbed.outcome(chosen)), death
+        epochs = [(e["key"], e["epoch"]) for e in events if e["kind"] == "epoch"]
+        assert len(epochs) == len(set(epochs)) == len(shown), death
+
+
+@pytest.mark.parametrize("die_after", range(12))
+def test_a_run_killed_between_trials_trains_none_twice(tmp_path: Path, die_after: int) -> None:
     chosen = protocol(grids([5e-5, 1e-4], [1e-3, 5e-3], ALL_ALPHA))
     undisturbed, killed = World(tmp_path / "a"), World(tmp_path / "b")
     whole = TableRunner(table())
