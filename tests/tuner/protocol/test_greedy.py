@@ -161,10 +161,11 @@ class DyingStorage(optuna.storages.InMemoryStorage):
         dies = self.writes == self.dies_at
         if dies and not self.dies_late:
             raise KeyboardInterrupt
-        done = getattr(super(), name)(*args, **options)
-        if dies:
-            raise KeyboardInterrupt
-        return done
+        try:
+            return getattr(super(), name)(*args, **options)
+        finally:
+            if dies:
+                raise KeyboardInterrupt
 
     def create_new_study(self, *args: Any, **options: Any) -> Any:
         return self._write("create_new_study", *args, **options)
