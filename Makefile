@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 demo: setup ## the main job on the bundled data: about 5 minutes on 2 CPU cores
-	$(BIN)/tuner greedy --backbone videopose
+	$(BIN)/tuner greedy --backbone videopose --preset quick
 
 lint: setup
 	$(BIN)/ruff check .
