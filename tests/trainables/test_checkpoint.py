@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import time
@@ -210,15 +212,22 @@ def test_abandoned_temporary_files_are_removed_and_fresh_ones_kept(
 
 
 WRITER = """
-import sys, torch
+import os, sys, torch
 from pathlib import Path
 from trainables.checkpoint import CheckpointStore
 store = CheckpointStore(Path(sys.argv[1]))
-value = 0.0
-while True:
-    value += 1.0
-    store.save("0123abcd", "last", {"value": torch.full((200_000,), value)}, {"value": value})
-    print(value, flush=True)
+for _ in range(int(sys.argv[2])):
+    child = os.fork()  # torch is imported once for all
+    if child == 0:
+        print(os.getpid(), flush=True)
+        value = 0.0
+        while True:
+            value += 1.0
+            tensor = torch.full((200_000,), value)
+            store.save("0123abcd", "last", {"value": tensor}, {"value": value})
+            print(value, flush=True)
+    os.waitpid(child, 0)
+    print("killed", flush=True)
 """
 
 
@@ -227,20 +236,24 @@ while True:
 def test_a_killed_writer_always_leaves_a_readable_checkpoint(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path)
     path = os.pathsep.join(p for p in sys.path if p)
-    for attempt in range(4):
-        writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(tmp_path)],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": path},
-        )
-        assert writer.stdout is not None
-        written = [writer.stdout.readline() for _ in range(3 + attempt)]
-        time.sleep(0.003 * attempt)  # another moment of a write each time
-        writer.kill()
-        rest, _ = writer.communicate()
-        values = [float(line) for line in [*written, *rest.split()]]
+    attempts = 6
+    writers = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path), str(attempts)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert writers.stdout is not None
+    lines = (line.strip() for line in writers.stdout)
+    for attempt in range(attempts):
+        writer = int(next(lines))
+        written = [next(lines) for _ in range(2 + attempt)]
+        time.sleep(0.002 * attempt)  # another moment of a write each time
+        os.kill(writer, signal.SIGKILL)
+        written += itertools.takewhile(lambda line: line != "killed", lines)
         checkpoint = store.load("0123abcd", "last")
         assert checkpoint is not None
-        assert checkpoint.meta["value"] >= values[-1] - 1
+        assert checkpoint.meta["value"] >= float(written[-1]) - 1
         assert (checkpoint.state["value"] == checkpoint.meta["value"]).all()
+    assert writers.wait() == 0
+    writers.stdout.close()

@@ -16,13 +16,14 @@ from trainables.checkpoint import CheckpointStore
 from trainables.config import TrainingConfig
 from trainables.data.dataset import PoseDataset
 from trainables.ray_trainable import SealTrainable
-from trainables.trial_run import TrialRun
+from trainables.trial_run import TrialRun, evaluate_checkpoint
 from tuner.records import OutcomeKind, TrialRequest, TrialSpec
 
 __all__ = ["local_ray", "make_config", "make_runner", "tiny_dataset"]
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(240)]
 
+CPU = torch.device("cpu")
 TIMINGS = {"samples_per_s", "epoch_s"}
 
 
@@ -34,6 +35,25 @@ def to_request(trial: int, config: TrainingConfig) -> TrialRequest:
 
 def lasting(metrics: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if name not in TIMINGS}
+
+
+def undisturbed(
+    request: TrialRequest, config: TrainingConfig, dataset: PoseDataset, root: Path
+) -> list[dict[str, Any]]:
+    """The records of all epochs of a training in this process, on one thread like a worker."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        run = TrialRun(
+            config,
+            dataset,
+            store=CheckpointStore(root),
+            fingerprint=request.spec.fingerprint,
+            device=CPU,
+        )
+        return [run.step() for _ in range(config.epochs)]
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_trials_on_reused_workers_equal_trainings_in_this_process(
@@ -53,22 +73,11 @@ def test_trials_on_reused_workers_equal_trainings_in_this_process(
     runner.run(ListFeed(requests), seen)
 
     assert seen.kinds() == dict.fromkeys(range(3), OutcomeKind.COMPLETED)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        for request, config in zip(requests, configs, strict=True):
-            alone = TrialRun(
-                config,
-                tiny_dataset,
-                store=CheckpointStore(tmp_path / "alone"),
-                fingerprint=request.spec.fingerprint,
-                device=torch.device("cpu"),
-            )
-            for epoch in (1, 2):
-                expected = lasting(alone.step()["metrics"])
-                assert lasting(seen.metrics[request.trial, epoch]) == expected
-    finally:
-        torch.set_num_threads(threads)
+    for request, config in zip(requests, configs, strict=True):
+        alone = undisturbed(request, config, tiny_dataset, tmp_path / "alone")
+        for epoch in (1, 2):
+            expected = lasting(alone[epoch - 1]["metrics"])
+            assert lasting(seen.metrics[request.trial, epoch]) == expected
     # first and last on the same worker, with another training between them
     assert lasting(seen.metrics[0, 2]) == lasting(seen.metrics[2, 2])
     assert tiny_dataset.content_hash() == content
@@ -78,34 +87,38 @@ def test_a_trial_goes_on_in_another_run_and_is_evaluated(
     make_runner: MakeRunner,
     make_config: Callable[..., TrainingConfig],
     tiny_dataset: PoseDataset,
+    tmp_path: Path,
 ) -> None:
-    request = to_request(0, make_config(loss_net="mlp", epochs=4))
+    config = make_config(loss_net="mlp", epochs=4)
+    request = to_request(0, config)
     runner = make_runner(trainable=SealTrainable, dataset=tiny_dataset)
-    whole, stopped, resumed, repeated = Recorder(), Recorder(stops={0: 2}), Recorder(), Recorder()
-    runner.run(ListFeed([request]), stopped)
-    runner.run(ListFeed([request]), resumed)
-    runner.run(ListFeed([request]), repeated)
-    other = make_runner(
-        trainable=SealTrainable, dataset=tiny_dataset, checkpoint_root=Path(runner._scratch / "x")
-    )
-    other.run(ListFeed([request]), whole)
+    stopped, resumed, repeated = Recorder(stops={0: 2}), Recorder(), Recorder()
+    for seen in (stopped, resumed, repeated):
+        runner.run(ListFeed([request]), seen)
 
+    expected = undisturbed(request, config, tiny_dataset, tmp_path / "alone")
     assert stopped.outcomes[0].kind is OutcomeKind.STOPPED_EARLY
     # every life tells all epochs, so that a driver that missed some learns of them
     assert stopped.epochs == [(0, 1), (0, 2)]
-    for later in (resumed, repeated, whole):
+    for later in (resumed, repeated):
         assert later.epochs == [(0, epoch) for epoch in (1, 2, 3, 4)]
         assert later.outcomes[0].kind is OutcomeKind.COMPLETED
-        assert later.outcomes[0].value == whole.outcomes[0].value
-        assert later.outcomes[0].best_epoch == whole.outcomes[0].best_epoch
-        for key, metrics in later.metrics.items():
-            assert lasting(metrics) == lasting(whole.metrics[key])
+        assert later.outcomes[0].value == expected[-1]["best_value"]
+        assert later.outcomes[0].best_epoch == expected[-1]["best_epoch"]
+        for epoch, record in enumerate(expected, start=1):
+            assert lasting(later.metrics[0, epoch]) == lasting(record["metrics"])
 
-    checkpoints = [str(recorder.outcomes[0].checkpoint) for recorder in (resumed, whole)]
-    jobs = [(request.spec, checkpoint) for checkpoint in checkpoints]
-    results = runner.evaluate(jobs, split="test")
-    assert results[0] == results[1]
-    assert results[0]["mpjpe_mm"] > 0.0
+    (result,) = runner.evaluate(
+        [(request.spec, str(resumed.outcomes[0].checkpoint))], split="test"
+    )
+    assert result == evaluate_checkpoint(
+        config,
+        tiny_dataset,
+        checkpoint=Path(expected[-1]["checkpoint"]),
+        fingerprint=request.spec.fingerprint,
+        split="test",
+        device=CPU,
+    )
 
 
 def test_a_configuration_that_cannot_be_trained_fails_with_its_reason(

@@ -44,17 +44,20 @@ class SequenceInfo:
 
     Attributes:
         subject: Who moves.
-        action: What is done.
+        action: What is done, with what tells it from the subject's other takes: `walking 1`.
+        base_action: The action alone, `walking`; averages over actions pool by it.
         view: Name of the camera.
-        source: The recording behind it, so that splits can keep recordings apart.
+        source: The recording behind it, so that splits can keep recordings apart; None if
+            unknown.
         fps: Frames per second.
         camera: Its calibration, if known.
     """
 
     subject: str
     action: str
+    base_action: str
     view: str
-    source: str
+    source: str | None
     fps: float
     camera: Camera | None = None
 

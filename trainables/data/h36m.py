@@ -11,8 +11,9 @@ from trainables.data.assembly import SplitBuilder
 from trainables.data.cameras import rotation_matrix, world_to_camera
 from trainables.data.dataset import PoseDataset, PoseSplit, SequenceInfo
 from trainables.data.h36m_cameras import CAMERA_IDS, CAMERA_POSES, CAMERAS
-from trainables.data.h36m_files import H36MFiles, RecordingRow, read_files
-from trainables.data.h36m_splits import SequenceKey, assign_splits
+from trainables.data.h36m_files import H36MFiles, read_files
+from trainables.data.h36m_recordings import RecordingRow
+from trainables.data.h36m_splits import SequenceKey, assign_splits, base_action
 from trainables.errors import DataError
 from trainables.skeletons import H36M_17
 
@@ -45,7 +46,7 @@ def load_h36m(config: DataConfig, data_dir: Path | None) -> PoseDataset:
     files = read_files(data_dir, config.keypoints)
     notes = list(files.notes)
     lengths = _common_lengths(files, notes)
-    sources = {key: row.source for key, row in files.recordings.items()}
+    sources = {key: row.source for key, row in files.recordings.items() if row.source}
     assigned, note = assign_splits(lengths, sources)
     notes.append(note)
     sequences: list[SequenceInfo] = []
@@ -66,12 +67,13 @@ def _add_views(
 ) -> None:
     """Add one sequence as each of the four cameras sees it."""
     subject, action = key
-    row = files.recordings.get(key, RecordingRow(f"{subject}/{action}", None))
+    row = files.recordings.get(key, RecordingRow(None, None))
     points_m = files.positions_m[subject][action][:length].astype(np.float64)
     for index, (view, pose) in enumerate(zip(CAMERA_IDS, CAMERA_POSES[subject], strict=True)):
         info = SequenceInfo(
             subject=subject,
             action=action,
+            base_action=base_action(action),
             view=view,
             source=row.source,
             fps=(row.fps or FPS) / stride,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data.h36m_cameras import CAMERA_IDS
+from trainables.data.h36m_recordings import RecordingRow, read_recordings
 from trainables.data.npz_reader import read_npz
 from trainables.errors import DataError
 from trainables.skeletons import H36M_17
 
-__all__ = ["H36MFiles", "RecordingRow", "read_files"]
+__all__ = ["H36MFiles", "read_files"]
 
 JOINTS_32 = 32
 KEPT_JOINTS = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
@@ -28,19 +28,6 @@ HOW_TO_GET = (
     "make the files with VideoPose3D's data/prepare_data_h36m.py from your licensed copy of "
     "Human3.6M (docs/data.md), and name their folder with --data-dir"
 )
-
-
-@dataclass(frozen=True)
-class RecordingRow:
-    """What `sequences.csv` tells of a sequence.
-
-    Attributes:
-        source: The recording behind it.
-        fps: Frames per second, if the table has that column.
-    """
-
-    source: str
-    fps: float | None
 
 
 @dataclass(frozen=True)
@@ -96,7 +83,7 @@ def read_files(folder: Path | None, keypoints: str) -> H36MFiles:
             f"{path_2d}: found the arrays {sorted(archive_2d)}, expected 'positions_2d'"
         )
     _check_metadata(archive_2d.get("metadata"), path_2d, notes)
-    recordings = _read_recordings(folder / SEQUENCES_FILE)
+    recordings = read_recordings(folder / SEQUENCES_FILE)
     if recordings:
         notes.append(f"{SEQUENCES_FILE} names the recording behind each sequence")
     return H36MFiles(
@@ -132,23 +119,37 @@ def _check_metadata(metadata: object, path: Path, notes: list[str]) -> None:
     }
     for key, value in expected.items():
         found = metadata.get(key, value)
-        if key == "keypoints_symmetry":
-            found = [list(side) for side in found]
-        if found != value:
+        if _as_lists(found) != value:
             raise DataError(f"{path}: metadata says {key}={found}, expected {value}")
+
+
+def _as_lists(value: object) -> object:
+    """Tuples and arrays as lists, all the way down, so that they can be compared."""
+    if isinstance(value, np.ndarray):
+        return _as_lists(value.tolist())
+    return [_as_lists(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
 def _per_action(value: object, path: Path, what: str) -> dict[str, dict[str, Any]]:
     """Check the nesting {subject: {action: ...}}."""
     if not isinstance(value, dict) or not value:
         raise DataError(f"{path}: {what} is {type(value).__name__}, expected {{subject: ...}}")
+    _require_names(value, f"{path}: {what}")
     for subject, actions in value.items():
         if not isinstance(actions, dict):
             raise DataError(
                 f"{path}: {what}[{subject!r}] is {type(actions).__name__}, expected "
                 "{action: array}"
             )
+        _require_names(actions, f"{path}: {what}[{subject!r}]")
     return value
+
+
+def _require_names(keys: Iterable[object], where: str) -> None:
+    """Subjects and actions are named by text."""
+    for key in keys:
+        if not isinstance(key, str):
+            raise DataError(f"{where} has the key {key!r}, expected a name")
 
 
 def _checked_3d(value: object, path: Path) -> dict[str, dict[str, NDArray[Any]]]:
@@ -197,24 +198,3 @@ def _check_array(array: object, name: str, tail: tuple[int, int]) -> None:
             f"{name} holds NaN or infinity in {np.count_nonzero(~finite)} of {len(array)} frames, "
             f"first in frame {int(np.argmin(finite))}; remove or repair those frames"
         )
-
-
-def _read_recordings(path: Path) -> dict[tuple[str, str], RecordingRow]:
-    """Read `sequences.csv` (columns subject, action, source; fps if there), if it exists."""
-    if not path.is_file():
-        return {}
-    rows: dict[tuple[str, str], RecordingRow] = {}
-    with path.open(newline="", encoding="utf-8") as stream:
-        reader = csv.DictReader(stream)
-        columns = set(reader.fieldnames or ())
-        if not {"subject", "action", "source"} <= columns:
-            raise DataError(
-                f"{path}: found the columns {sorted(columns)}, expected subject, action, source"
-            )
-        for row in reader:
-            try:
-                fps = float(row["fps"]) if row.get("fps") else None
-            except ValueError as error:
-                raise DataError(f"{path} line {reader.line_num}: fps={row['fps']!r}") from error
-            rows[row["subject"], row["action"]] = RecordingRow(row["source"], fps)
-    return rows

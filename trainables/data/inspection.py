@@ -14,7 +14,7 @@ from trainables.data.checks import (
     subject_of_pose,
 )
 from trainables.data.dataset import PoseDataset, PoseSplit
-from trainables.data.h36m_splits import natural_key
+from trainables.data.names import natural_key
 from trainables.data.verification import faults, shared_between_splits
 
 __all__ = ["inspect_dataset"]
@@ -53,7 +53,6 @@ def inspect_dataset(dataset: PoseDataset) -> dict[str, Any]:
             report["splits"][name].update(_projection(dataset, name, split, problems))
     if not problems:
         report["bone_lengths_mm"] = _bones(dataset, problems)
-    problems.extend(shared_between_splits(dataset, "source"))
     report["notes"].extend(shared_between_splits(dataset, "subject"))
     return report
 

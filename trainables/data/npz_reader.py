@@ -10,6 +10,7 @@ sizes have been checked against the bytes that are really there.
 from __future__ import annotations
 
 import io
+import lzma
 import math
 import pickle
 import pickletools
@@ -38,6 +39,7 @@ RATIO_CHECKED_FROM_BYTES = 64 << 20
 MAX_PICKLE_OPCODES = 20_000_000
 MAX_DEPTH = 32
 _DTYPE = re.compile(r"[<>|=]?([fiu][1248]|b1|[SU]\d{1,6}|O8?)")
+_ENCRYPTED = 0x1  # bit of a zip member's flags
 _FORBIDDEN_OPCODES = frozenset(
     {
         *("INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4"),
@@ -45,9 +47,9 @@ _FORBIDDEN_OPCODES = frozenset(
     }
 )
 _MALFORMED = (
-    *(EOFError, pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, NotImplementedError),
+    *(EOFError, pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
     *(ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError),
-    *(RecursionError, MemoryError, SyntaxError, OSError),
+    *(RuntimeError, MemoryError, SyntaxError, OSError),
 )
 
 
@@ -92,6 +94,8 @@ def read_npz(path: Path, keys: Collection[str] | None = None) -> dict[str, NpzVa
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> NpzValue:
     """Check a member's sizes, decompress it, decode it."""
     where = f"{path} [{info.filename}]"
+    if info.flag_bits & _ENCRYPTED:
+        raise DataError(f"{where}: encrypted, expected a plain npz file; decrypt it first")
     ratio = info.file_size / max(info.compress_size, 1)
     if info.file_size > MAX_MEMBER_BYTES or (
         info.file_size > RATIO_CHECKED_FROM_BYTES and ratio > MAX_COMPRESSION_RATIO

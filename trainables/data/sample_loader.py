@@ -88,7 +88,13 @@ def load_sample(config: DataConfig, data_dir: Path | None) -> PoseDataset:
         for subject, action, clip, world_m in _performances(plan, motions, offsets_m):
             for view in VIEWS:
                 info = SequenceInfo(
-                    *(subject, action, view.name, clip), FPS / config.stride, view.camera
+                    subject=subject,
+                    action=action,
+                    base_action=clip,
+                    view=view.name,
+                    source=clip,
+                    fps=FPS / config.stride,
+                    camera=view.camera,
                 )
                 builder.add(info, *view.observe(world_m))
         sequences.extend(builder.sequences)

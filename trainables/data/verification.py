@@ -8,6 +8,7 @@ import numpy as np
 
 from trainables.data.checks import bone_lengths_m, evenly, knees_bend_forward
 from trainables.data.dataset import PoseDataset, PoseSplit
+from trainables.data.names import first_few
 from trainables.errors import DataError
 from trainables.skeletons import Skeleton
 
@@ -22,7 +23,8 @@ def verify_dataset(dataset: PoseDataset) -> None:
     """Refuse a data set that cannot be right.
 
     Raises:
-        DataError: Shapes, types, finiteness, units or left/right are wrong; lists all faults.
+        DataError: Shapes, types, finiteness, units or left/right are wrong, or two splits share
+            a recording; lists all faults.
     """
     found = faults(dataset)
     if found:
@@ -34,10 +36,17 @@ def faults(dataset: PoseDataset) -> list[str]:
     """All faults that forbid training, each with what was found and expected."""
     missing = [name for name in SPLIT_NAMES if name not in dataset.splits]
     found = [f"split {name!r} is missing" for name in missing]
+    unreadable = False
     for name, split in dataset.splits.items():
         broken = _array_faults(split, dataset)
         found.extend(
             f"{name}: {fault}" for fault in broken or _pose_faults(split, dataset.skeleton)
+        )
+        unreadable = unreadable or bool(broken)
+    if not unreadable:
+        found.extend(
+            f"{shared}; a recording may be in one split only"
+            for shared in shared_between_splits(dataset, "source")
         )
     return found
 
@@ -92,16 +101,17 @@ def _pose_faults(split: PoseSplit, skeleton: Skeleton) -> list[str]:
 
 
 def shared_between_splits(dataset: PoseDataset, attribute: str) -> list[str]:
-    """Values of a `SequenceInfo` attribute that occur in two splits, as sentences."""
+    """Known values of a `SequenceInfo` attribute that occur in two splits, as sentences."""
     values = {
         name: {
-            str(getattr(dataset.sequences[number], attribute))
+            str(value)
             for number in np.unique(split.sequence)
+            if (value := getattr(dataset.sequences[number], attribute)) is not None
         }
         for name, split in dataset.splits.items()
     }
     return [
-        f"{attribute}s in both {first} and {second}: {', '.join(sorted(both))}"
+        f"{attribute}s in both {first} and {second}: {first_few(sorted(both))}"
         for first, second in combinations(values, 2)
         if (both := values[first] & values[second])
     ]

@@ -63,10 +63,10 @@ class PoseMetrics:
         """Average what was added.
 
         Returns:
-            `mpjpe_mm`, `p_mpjpe_mm`, `n_mpjpe_mm`: over all frames; `action_mpjpe_mm`: mean over
-            the actions of their MPJPE; `lse`, `lle`, `bsle`: percent, over all frames and
-            segments; `poses`; `segments_left_out`: segments without length in the ground truth.
-            NaN where nothing was added.
+            `mpjpe_mm`, `p_mpjpe_mm`, `n_mpjpe_mm`: over all frames; `action_mpjpe_mm`: unweighted
+            mean over the actions seen of their MPJPE; `lse`, `lle`, `bsle`: percent, over all
+            frames and segments; `poses`; `segments_left_out`: segments without length in the
+            ground truth. NaN where nothing was added.
         """
         errors, lengths = self._errors.cpu(), self._lengths.cpu()
         poses = errors[3].sum()

@@ -30,11 +30,9 @@ def evaluate_poses(
         What `PoseMetrics.compute` returns; NaN where a prediction is not finite.
     """
     pose_net.eval()
-    metrics = PoseMetrics(skeleton, num_actions=split.num_actions, device=split.x.device)
-    for start in range(0, len(split), _POSES_PER_BATCH):
-        part = slice(start, start + _POSES_PER_BATCH)
-        pred = pose_net(split.x[part])
-        metrics.update(pred.squeeze(1), split.y[part].squeeze(1), split.action[part])
+    metrics = PoseMetrics(skeleton, num_actions=split.num_actions, device=split.device)
+    for x, y, action in split.batches(_POSES_PER_BATCH):
+        metrics.update(pose_net(x).squeeze(1), y.squeeze(1), action)
     return metrics.compute()
 
 
@@ -54,10 +52,8 @@ def evaluate_energies(
     """
     pose_net.eval()
     loss_net.eval()
-    sums = torch.zeros(2, dtype=torch.float64, device=split.x.device)
-    for start in range(0, len(split), _ENERGIES_PER_BATCH):
-        part = slice(start, start + _ENERGIES_PER_BATCH)
-        x, y = split.x[part], split.y[part]
+    sums = torch.zeros(2, dtype=torch.float64, device=split.device)
+    for x, y, _action in split.batches(_ENERGIES_PER_BATCH):
         energies = loss_net(torch.cat([x, x]), torch.cat([y, pose_net(x)]))
         sums += energies.double().mean(dim=1).view(2, -1).sum(dim=1)
     true, pred = (sums / len(split)).tolist()

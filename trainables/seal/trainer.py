@@ -36,7 +36,7 @@ class SealTrainer:
 
     Args:
         config: What to train.
-        dataset: Data with splits `train` and `val`; its arrays are copied, never written.
+        dataset: Data with splits `train` and `val`; its arrays are never written.
         device: Where to train.
         dtype: Floating-point type of nets and data.
 
@@ -63,8 +63,13 @@ class SealTrainer:
         self._train = load_split(dataset, "train", device=device, dtype=dtype)
         if len(self._train) < _MIN_BATCH:
             raise DataError(f"split 'train' of {dataset.name!r} has one pose; it needs two")
-        val = load_split(dataset, config.select_on, device=device, dtype=dtype)
-        self._val = val.evenly(config.data.max_eval_poses)
+        self._val = load_split(
+            dataset,
+            config.select_on,
+            device=device,
+            dtype=dtype,
+            limit=config.data.max_eval_poses,
+        )
         skeleton = dataset.skeleton
         self.pose_net = build_backbone(config, skeleton).to(device, dtype)
         loss_net = build_loss_net(config, skeleton)
@@ -114,7 +119,7 @@ class SealTrainer:
 
         Returns:
             `mpjpe_mm`, `p_mpjpe_mm`, `n_mpjpe_mm`, `lse`, `lle`, `bsle`: over all frames;
-            `action_mpjpe_mm`: mean over actions; `poses`; `segments_left_out`.
+            `action_mpjpe_mm`: mean over base actions; `poses`; `segments_left_out`.
 
         Raises:
             DataError: If the data set has no such split.
@@ -187,8 +192,8 @@ class SealTrainer:
         poses = 0
         with isolated_rng(derive_seed(seed, "dropout", epoch), self._device):
             for batch in self._batches(epoch):
-                x, y = self._train.x[batch], self._train.y[batch]
-                monitor.add(self._update(x, y), poses=len(batch))
+                poses_of_step = self._train.gather(batch)
+                monitor.add(self._update(poses_of_step.x, poses_of_step.y), poses=len(batch))
                 self.step += 1
                 poses += len(batch)
         return monitor.compute(), poses, monitor.last_finite

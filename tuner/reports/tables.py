@@ -52,6 +52,12 @@ METRICS: tuple[Metric, ...] = (
     Metric("mpjpe_mm", "MPJPE", "mm", "mean distance between predicted and true joints"),
     Metric("p_mpjpe_mm", "P-MPJPE", "mm", "the same after rotating, moving and scaling to fit"),
     Metric("n_mpjpe_mm", "N-MPJPE", "mm", "the same after scaling to fit"),
+    Metric(
+        "action_mpjpe_mm",
+        "MPJPE, mean of actions",
+        "mm",
+        "MPJPE of each action, then the mean of these: every action counts the same",
+    ),
     Metric("lse", "LSE", "%", "difference in length between left and right limbs"),
     Metric("lle", "LLE", "%", "error of limb lengths"),
     Metric("bsle", "BSLE", "%", "error of the lengths of all body segments"),

@@ -126,8 +126,20 @@ def test_the_implausible_is_reported(
 def test_shared_recordings_are_a_problem_and_shared_bodies_a_note(dataset: PoseDataset) -> None:
     same = dataclasses.replace(dataset, splits={**dataset.splits, "val": dataset.splits["test"]})
     report = inspect_dataset(same)
-    assert "sources in both val and test: jump, punch, walk" in report["problems"]
+    message = (
+        "sources in both val and test: jump, punch, walk; a recording may be in one split only"
+    )
+    assert report["problems"] == [message]
     assert "subjects in both val and test: body8, body9" in report["notes"]
+    with pytest.raises(DataError, match=message):
+        verify_dataset(same)
+
+
+def test_unknown_recordings_are_not_taken_for_one_and_the_same(dataset: PoseDataset) -> None:
+    sequences = tuple(dataclasses.replace(info, source=None) for info in dataset.sequences)
+    unknown = dataclasses.replace(dataset, sequences=sequences)
+    verify_dataset(unknown)
+    assert inspect_dataset(unknown)["problems"] == []
 
 
 def test_without_cameras_and_roots_the_projection_is_left_alone(dataset: PoseDataset) -> None:

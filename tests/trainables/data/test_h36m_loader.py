@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from tests.trainables.data.h36m_writer import (
     ACTIONS,
     METADATA,
+    SUBJECTS,
     Positions,
     Views,
     make_positions,
@@ -20,6 +22,7 @@ from tests.trainables.data.h36m_writer import (
 )
 from trainables.config import DataConfig
 from trainables.data.dataset import PoseDataset
+from trainables.data.h36m import load_h36m
 from trainables.data.inspection import inspect_dataset
 from trainables.data.loading import load_dataset
 from trainables.errors import DataError, UnsafeDataError
@@ -50,6 +53,15 @@ def copied(positions: Positions) -> Positions:
     return {subject: dict(actions) for subject, actions in positions.items()}
 
 
+def write_table(folder: Path, without: tuple[str, ...] = ()) -> None:
+    """Training and test subjects perform recordings of their own, at 60 frames per second."""
+    parts = {subject: "test" if subject in ("S9", "S11") else "train" for subject in SUBJECTS}
+    keys = (f"{subject},{action}" for subject in SUBJECTS for action in ACTIONS)
+    rows = [f"{k},{parts[k.split(',')[0]]}/any/{k.split(',')[1]},60" for k in keys]
+    kept = [row for row in rows if not row.startswith(without)] if without else rows
+    (folder / "sequences.csv").write_text("\n".join(["subject,action,source,fps", *kept]) + "\n")
+
+
 def pairs(dataset: PoseDataset, split: str) -> set[tuple[str, str]]:
     infos = (dataset.sequences[i] for i in np.unique(dataset.splits[split].sequence))
     return {(info.subject, info.action) for info in infos}
@@ -62,7 +74,8 @@ def test_loads_the_pair_and_holds_out_a_subject(folder: Path, positions: Positio
     assert {subject for subject, _ in pairs(dataset, "test")} == {"S9", "S11"}
     frames = sum(len(positions["S8"][action]) for action in ACTIONS)
     assert len(dataset.splits["val"]) == 4 * frames
-    assert "validation: subject S8, held out as a whole" in dataset.notes
+    assert any(n.startswith("validation: subject S8, held out as a whole;") for n in dataset.notes)
+    assert {info.source for info in dataset.sequences} == {None}
     assert {info.fps for info in dataset.sequences} == {50.0}
 
 
@@ -107,11 +120,7 @@ def test_stride_thins_each_sequence(folder: Path) -> None:
 
 
 def test_recordings_are_held_out_from_every_body(folder: Path) -> None:
-    rows = ["subject,action,source,fps"]
-    for subject in ("S1", "S5", "S8", "S9", "S11"):
-        part = "test" if subject in ("S9", "S11") else "train"
-        rows.extend(f"{subject},{action},{part}/any/{action},60" for action in ACTIONS)
-    (folder / "sequences.csv").write_text("\n".join(rows) + "\n")
+    write_table(folder)
     dataset = load_dataset(H36M, folder)
     held_out = {action for _, action in pairs(dataset, "val")}
     assert len(held_out) == 1
@@ -121,12 +130,39 @@ def test_recordings_are_held_out_from_every_body(folder: Path) -> None:
     assert inspect_dataset(dataset)["problems"] == []
 
 
-def test_a_shared_recording_is_reported(folder: Path) -> None:
-    rows = ["subject,action,source"]
-    rows += [f"{s},{a},any/{a}" for s in ("S1", "S5", "S8", "S9", "S11") for a in ACTIONS]
-    (folder / "sequences.csv").write_text("\n".join(rows) + "\n")
-    problems = inspect_dataset(load_dataset(H36M, folder))["problems"]
-    assert any(text.startswith("sources in both train and test: any/") for text in problems)
+def test_a_recording_in_two_splits_is_refused_and_reported(folder: Path) -> None:
+    rows = [f"{s},{a},any/{a}" for s in SUBJECTS for a in ACTIONS]
+    (folder / "sequences.csv").write_text("\n".join(["subject,action,source", *rows]))
+    message = (
+        "  - sources in both train and test: any/jump, any/walk; a recording may be in one "
+        "split only\n  - sources in both val and test: any/punch; a recording"
+    )
+    with pytest.raises(DataError, match=message):
+        load_dataset(H36M, folder)
+    problems = inspect_dataset(load_h36m(H36M, folder))["problems"]
+    assert [text.partition(":")[0] for text in problems] == [
+        "sources in both train and test",
+        "sources in both val and test",
+    ]
+
+
+def test_a_table_without_some_sequences_is_refused(folder: Path) -> None:
+    write_table(folder, without=("S8,walk", "S11,jump"))
+    with pytest.raises(
+        DataError, match=r"no row for 2 of 15 sequences: S8 'walk', S11 'jump'; expected the sour"
+    ):
+        load_dataset(H36M, folder)
+
+
+def test_the_takes_of_an_action_are_one_action(
+    tmp_path: Path, positions: Positions, views: Views
+) -> None:
+    takes = {"walk": "walk", "jump": "walk 1", "punch": "punch 2"}
+    named_3d = {s: {takes[a]: v for a, v in acts.items()} for s, acts in positions.items()}
+    named_2d = {s: {takes[a]: v for a, v in acts.items()} for s, acts in views.items()}
+    dataset = load_dataset(H36M, write_folder(tmp_path / "h", named_3d, named_2d))
+    found = {info.action: info.base_action for info in dataset.sequences}
+    assert found == {"walk": "walk", "walk 1": "walk", "punch 2": "punch"}
 
 
 def test_a_frame_too_many_is_trimmed_and_noted(
@@ -263,6 +299,8 @@ def test_what_is_wrong_with_the_2d_is_said(
         load_dataset(H36M, write_folder(folder, positions, views, swapped))
     with pytest.raises(DataError, match="metadata says num_joints=16, expected 17"):
         load_dataset(H36M, write_folder(folder, positions, views, {"num_joints": 16}))
+    with pytest.raises(DataError, match=r"metadata says keypoints_symmetry=None, expected \[\["):
+        load_dataset(H36M, write_folder(folder, positions, views, {"keypoints_symmetry": None}))
     (folder / "data_2d_h36m_gt.npz").unlink()
     np.savez(folder / "data_2d_h36m_gt.npz", other=np.zeros(2))
     with pytest.raises(DataError, match=r"found the arrays \['other'\], expected 'positions_2d'"):
@@ -306,15 +344,36 @@ def test_broken_and_malicious_files_are_refused(folder: Path) -> None:
 
 
 def test_a_malformed_table_of_recordings_is_refused(folder: Path) -> None:
-    table = folder / "sequences.csv"
-    table.write_text("subject,action\nS1,walk\n")
+    (folder / "sequences.csv").write_text("subject,action\nS1,walk\n")
     with pytest.raises(
         DataError, match=r"sequences\.csv: found the columns \['action', 'subject'\]"
     ):
         load_dataset(H36M, folder)
-    table.write_text("subject,action,source,fps\nS1,walk,a/b,fast\n")
-    with pytest.raises(DataError, match=r"sequences\.csv line 2: fps='fast'"):
-        load_dataset(H36M, folder)
+
+
+def test_metadata_of_arrays_and_tuples_are_understood(
+    tmp_path: Path, positions: Positions, views: Views
+) -> None:
+    left, right = METADATA["keypoints_symmetry"]
+    as_array: dict[str, Any] = {
+        "num_joints": np.int64(17),
+        "keypoints_symmetry": np.asarray([left, right]),
+    }
+    as_tuples: dict[str, Any] = {"keypoints_symmetry": (tuple(left), np.asarray(right))}
+    for number, metadata in enumerate((as_array, as_tuples)):
+        folder = write_folder(tmp_path / str(number), positions, views, metadata)
+        assert len(load_dataset(H36M, folder).splits) == 3
+
+
+def test_names_that_are_no_text_are_refused(
+    tmp_path: Path, positions: Positions, views: Views
+) -> None:
+    by_number = {number: acts for number, acts in enumerate(positions.values())}
+    with pytest.raises(DataError, match="positions_3d has the key 0, expected a name"):
+        load_dataset(H36M, write_folder(tmp_path / "a", by_number, views))  # type: ignore[arg-type]
+    views_by_number = {**views, "S5": {1: views["S5"]["walk"]}}
+    with pytest.raises(DataError, match=r"positions_2d\['S5'\] has the key 1, expected a name"):
+        load_dataset(H36M, write_folder(tmp_path / "b", positions, views_by_number))  # type: ignore[arg-type]
 
 
 @needs_stand_in

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.data.h36m_splits import assign_splits, held_out_recordings, natural_key
+from trainables.data.h36m_splits import assign_splits, base_action, held_out_recordings
+from trainables.data.names import first_few, natural_key
 from trainables.errors import DataError
 
 
@@ -22,6 +23,8 @@ def test_names_sort_as_people_count() -> None:
         (["a/1"], set()),
         (["a/1", "a/2"], {"a/2"}),
         (["a/1", "a/2", "b/1"], {"a/2"}),
+        (["a/1", "b/1"], {"b/1"}),
+        (["walk", "run"], {"walk"}),
         ([f"a/{number}" for number in range(1, 6)], {"a/3"}),
         ([f"a/{number}" for number in range(1, 11)], {"a/3", "a/8"}),
     ],
@@ -35,31 +38,68 @@ def test_about_every_fifth_recording_of_a_kind_is_held_out(
 @given(
     st.dictionaries(
         st.tuples(st.sampled_from(["S1", "S5", "S6"]), st.integers(0, 9).map(str)),
-        st.tuples(st.sampled_from("ab"), st.integers(0, 6)).map(lambda t: f"{t[0]}/{t[1]}"),
+        st.tuples(st.sampled_from("abcd"), st.integers(0, 6)).map(lambda t: f"{t[0]}/{t[1]}"),
         min_size=1,
     )
 )
 def test_no_recording_trains_and_validates(sources: dict[tuple[str, str], str]) -> None:
-    keys = [*sources, ("S9", "walk")]
-    if len({subject for subject, _ in sources}) < 2 and not held_out_recordings(sources.values()):
-        with pytest.raises(DataError, match="one of which validates"):
-            assign_splits(keys, sources)
+    known = {**sources, ("S9", "walk"): "test/walk/1"}
+    if len(set(sources.values())) < 2:
+        with pytest.raises(DataError, match="expected two or more, one of which validates"):
+            assign_splits(known, known)
         return
-    splits, _ = assign_splits(keys, sources)
-    assert set(splits) == set(keys)
-    assert splits["S9", "walk"] == "test"
-    by_split = {
-        name: {key for key, split in splits.items() if split == name} for name in ("train", "val")
+    splits, note = assign_splits(known, known)
+    assert set(splits) == set(known)
+    recordings = {
+        name: {known[key] for key, split in splits.items() if split == name}
+        for name in ("train", "val", "test")
     }
-    assert by_split["train"]
-    assert by_split["val"]
-    recordings = {n: {sources[key] for key in keys} for n, keys in by_split.items()}
-    bodies = {n: {key[0] for key in keys} for n, keys in by_split.items()}
-    assert not recordings["train"] & recordings["val"] or not bodies["train"] & bodies["val"]
+    assert all(recordings.values())
+    assert not recordings["train"] & recordings["val"]
+    assert recordings["test"] == {"test/walk/1"}
+    assert note.startswith(f"validation: {len(recordings['val'])} recordings")
 
 
-def test_a_recording_of_unknown_origin_falls_back_to_a_subject() -> None:
-    keys = [("S1", "a"), ("S5", "a"), ("S8", "a"), ("S9", "a")]
-    splits, note = assign_splits(keys, {("S1", "a"): "x/1"})
-    assert [splits[key] for key in keys] == ["train", "train", "val", "test"]
+KEYS = [("S1", "a"), ("S5", "a"), ("S8", "a"), ("S9", "a")]
+
+
+def test_without_a_table_a_subject_is_held_out_and_the_note_says_what_is_not_known() -> None:
+    splits, note = assign_splits(KEYS, {})
+    assert [splits[key] for key in KEYS] == ["train", "train", "val", "test"]
     assert "subject S8" in note
+    assert "would not be noticed" in note
+
+
+@pytest.mark.parametrize(
+    ("without", "message"),
+    [
+        ([2], r"no row for 1 of 4 sequences: S8 'a'; expected the source of each"),
+        ([3], r"no row for 1 of 4 sequences: S9 'a';"),
+        ([0, 1, 3], r"no row for 3 of 4 sequences: S1 'a', S5 'a', S9 'a';"),
+    ],
+)
+def test_a_table_that_lacks_a_sequence_is_refused(without: list[int], message: str) -> None:
+    sources = {key: f"x/{i}" for i, key in enumerate(KEYS) if i not in without}
+    with pytest.raises(DataError, match=message):
+        assign_splits(KEYS, sources)
+
+
+@pytest.mark.parametrize(
+    ("action", "base"),
+    [
+        ("Walking", "Walking"),
+        ("Walking 1", "Walking"),
+        ("SittingDown 12", "SittingDown"),
+        ("directing_traffic 2", "directing_traffic"),
+        ("take5", "take5"),
+        ("7", "7"),
+    ],
+)
+def test_the_number_of_a_take_is_no_part_of_the_action(action: str, base: str) -> None:
+    assert base_action(action) == base
+
+
+def test_messages_name_the_first_few_and_count_the_rest() -> None:
+    assert first_few(["a", "b"]) == "a, b"
+    assert first_few(list("abcde")) == "a, b, c, d, e"
+    assert first_few(list("abcdefg")) == "a, b, c, d, e and 2 more"

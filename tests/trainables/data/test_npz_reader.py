@@ -279,6 +279,42 @@ def test_a_damaged_pickle_is_read_or_refused_but_never_breaks(
         assert sorted(read_npz(path)) == ["data"]
 
 
+def test_an_encrypted_file_is_refused(good_file: Path) -> None:
+    content = bytearray(good_file.read_bytes())
+    for magic, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # where the flags are
+        at = content.find(magic)
+        while at >= 0:
+            content[at + offset] |= 0x1
+            at = content.find(magic, at + 1)
+    good_file.write_bytes(content)
+    with zipfile.ZipFile(good_file) as archive, pytest.raises(RuntimeError, match="encrypted"):
+        archive.read("data.npy")
+    with pytest.raises(DataError, match=r"good\.npz \[data\.npy\]: encrypted, expected a plain"):
+        read_npz(good_file)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED])
+def test_a_member_that_does_not_decompress_is_a_data_error(tmp_path: Path, method: int) -> None:
+    path = tmp_path / "a.npz"
+    np.save(tmp_path / "a.npy", np.arange(5000) % 77)
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.write(tmp_path / "a.npy", "data.npy")
+    np.testing.assert_array_equal(read_npz(path)["data"], np.arange(5000) % 77)
+    content = bytearray(path.read_bytes())
+    start = 30 + len("data.npy")  # the member's data follow its header and name
+    middle = (start + content.find(b"PK\x01\x02")) // 2
+    refused = 0
+    for position in (*range(start, start + 40), *range(middle, middle + 40)):
+        damaged = content.copy()
+        damaged[position] ^= 0xFF
+        path.write_bytes(damaged)
+        with contextlib.suppress(DataError):  # any other error fails the test
+            read_npz(path)
+            refused -= 1
+        refused += 1
+    assert refused >= 70
+
+
 def test_a_zip_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(npz_reader, "RATIO_CHECKED_FROM_BYTES", 1 << 20)
     np.savez_compressed(tmp_path / "bomb.npz", data=np.zeros(1 << 19))

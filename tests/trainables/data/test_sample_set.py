@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from itertools import combinations
 from typing import get_args
 
 import numpy as np
@@ -13,10 +14,10 @@ import pytest
 from scipy.spatial.transform import Rotation, Slerp
 
 from trainables.config import DataConfig, DatasetName
-from trainables.data.checks import bone_lengths_m
+from trainables.data.checks import bone_lengths_m, subject_of_pose
 from trainables.data.dataset import PoseDataset
 from trainables.data.loading import DATASETS, load_dataset
-from trainables.data.sample_bodies import SEGMENTS, Body, draw_body, joint_positions
+from trainables.data.sample_bodies import SEGMENTS, Body, joint_positions
 from trainables.data.sample_clips import CLIPS_FILE, JOINT_COLUMNS, read_clips, resample, slerp
 from trainables.data.sample_loader import SPLITS
 from trainables.data.sample_scene import VIEWS, mirror, place_in_room
@@ -79,11 +80,26 @@ def test_bones_are_constant_and_symmetric(dataset: PoseDataset) -> None:
 
 
 def test_bodies_differ(dataset: PoseDataset) -> None:
-    bodies = [
-        draw_body(str(number), np.random.default_rng([20_240, number])) for number in range(9)
-    ]
-    assert len({tuple(body.scales.values()) for body in bodies}) == 9
-    assert all(0.9 < scale < 1.21 for body in bodies for scale in body.scales.values())
+    lengths_mm: dict[str, np.ndarray] = {}
+    for split in dataset.splits.values():
+        subjects = subject_of_pose(dataset, split)
+        for subject in np.unique(subjects):
+            of_subject = bone_lengths_m(split.y[subjects == subject], H36M_17)
+            lengths_mm[str(subject)] = 1000 * np.median(of_subject, axis=0)
+    assert sorted(lengths_mm) == [f"body{number}" for number in range(1, 10)]
+    for first, second in combinations(lengths_mm, 2):
+        assert np.abs(lengths_mm[first] - lengths_mm[second]).max() > 10.0, (first, second)
+    thighs_mm = [lengths[H36M_17.segments.index((1, 2))] for lengths in lengths_mm.values()]
+    assert 350.0 < min(thighs_mm) < max(thighs_mm) < 550.0
+
+
+def test_variants_of_a_clip_are_one_action(dataset: PoseDataset) -> None:
+    clips = {clip for plan in SPLITS.values() for clip in plan.clips}
+    assert {info.base_action for info in dataset.sequences} == clips
+    assert {info.action for info in dataset.sequences if info.base_action == "walk"} == {
+        *("walk", "walk mirrored", "walk 2", "walk mirrored 2")
+    }
+    assert all(info.action.startswith(info.base_action) for info in dataset.sequences)
 
 
 def test_every_joint_is_inside_every_image(dataset: PoseDataset) -> None:

@@ -13,7 +13,7 @@ from trainables.config import TrainingConfig
 from trainables.data.dataset import PoseDataset, PoseSplit, SequenceInfo
 from trainables.skeletons import H36M_17
 
-ACTIONS = ("walk", "run", "walk")
+ACTIONS = ("walk", "run", "walk 1")
 
 SMALL_NETS: dict[str, dict[str, Any]] = {
     "none": {},
@@ -56,8 +56,15 @@ def tiny_dataset() -> PoseDataset:
         name="tiny",
         skeleton=H36M_17,
         sequences=tuple(
-            SequenceInfo(subject="S1", action=action, view="front", source=f"clip{i}", fps=50.0)
-            for i, action in enumerate(ACTIONS)
+            SequenceInfo(
+                subject="S1",
+                action=action,
+                base_action=action.split(" ")[0],
+                view="front",
+                source=None,
+                fps=50.0,
+            )
+            for action in ACTIONS
         ),
         splits=splits,
     )

@@ -40,11 +40,12 @@ def with_seal_mpjpe(summary: RunSummary, value: float) -> RunSummary:
 def test_comparison_has_differences_and_percent(build_run: BuildRun) -> None:
     rows = comparison_rows(summarise("demo", build_run()))
     assert [row.metric.label for row in rows] == [
-        *("MPJPE", "P-MPJPE", "N-MPJPE", "LSE", "LLE", "BSLE")
+        *("MPJPE", "P-MPJPE", "N-MPJPE", "MPJPE, mean of actions", "LSE", "LLE", "BSLE")
     ]
     assert rows[0].difference == pytest.approx(62.178 - 66.4)
     assert rows[0].percent == pytest.approx(100 * (62.178 - 66.4) / 66.4)
-    assert rows[5].difference == pytest.approx(0.35)
+    assert rows[3].difference == pytest.approx(63.0 - 67.5)
+    assert rows[6].difference == pytest.approx(0.35)
 
 
 def test_a_perfect_baseline_has_no_percent(build_run: BuildRun) -> None:

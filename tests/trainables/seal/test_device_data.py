@@ -1,0 +1,85 @@
+"""Splits on the device: the shared arrays are used where they lie, and only copies get out."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+
+import pytest
+import torch
+
+from trainables.data.dataset import PoseDataset
+from trainables.seal.device_data import DeviceSplit, Poses, load_split
+
+CPU = torch.device("cpu")
+
+
+def load(
+    dataset: PoseDataset, dtype: torch.dtype = torch.float32, limit: int | None = None
+) -> DeviceSplit:
+    return load_split(dataset, "test", device=CPU, dtype=dtype, limit=limit)
+
+
+def test_on_a_cpu_the_arrays_are_used_where_they_lie(tiny_dataset: PoseDataset) -> None:
+    arrays = tiny_dataset.splits["test"]
+    assert not arrays.x.flags.writeable
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        split = load(tiny_dataset)
+    assert split._poses.x.data_ptr() == arrays.x.ctypes.data
+    assert split._poses.y.data_ptr() == arrays.y.ctypes.data
+    assert load(tiny_dataset, torch.float64)._poses.x.data_ptr() != arrays.x.ctypes.data
+
+
+@pytest.mark.parametrize("limit", [None, 12])
+def test_writing_to_what_gets_out_changes_nothing(
+    tiny_dataset: PoseDataset, limit: int | None
+) -> None:
+    dataset = copy.deepcopy(tiny_dataset)
+    before = dataset.content_hash()
+    split = load(dataset, limit=limit)
+    first = split.gather(torch.arange(len(split)))
+    for poses in (
+        split.gather(torch.arange(5)),
+        *split.batches(7),
+        split.evenly(4).gather(torch.arange(4)),
+    ):
+        for values in poses:
+            values.fill_(3)
+    assert dataset.content_hash() == before
+    again = split.gather(torch.arange(len(split)))
+    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+
+
+def test_batches_are_all_poses_in_order(tiny_dataset: PoseDataset) -> None:
+    split = load(tiny_dataset)
+    batches = list(split.batches(7))
+    assert [len(batch.x) for batch in batches] == [7, 7, 7, 7, 2]
+    arrays = tiny_dataset.splits["test"]
+    x, y, _ = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    assert torch.equal(x, torch.tensor(arrays.x).unsqueeze(1))
+    assert torch.equal(y, torch.tensor(arrays.y).unsqueeze(1))
+
+
+def test_the_takes_of_an_action_are_pooled(tiny_dataset: PoseDataset) -> None:
+    assert [info.action for info in tiny_dataset.sequences] == ["walk", "run", "walk 1"]
+    split = load(tiny_dataset)
+    assert split.num_actions == 2
+    (poses,) = split.batches(100)
+    assert poses.action.tolist() == [1] * 10 + [0] * 10 + [1] * 10
+
+
+@pytest.mark.parametrize("limit", [1, 7, 29, 30, 31])
+def test_thinning_while_loading_equals_thinning_afterwards(
+    tiny_dataset: PoseDataset, limit: int
+) -> None:
+    early, late = load(tiny_dataset, limit=limit), load(tiny_dataset).evenly(limit)
+    assert len(early) == len(late) == min(limit, 30)
+    assert early.num_actions == late.num_actions
+    whole: list[Poses] = [next(split.batches(100)) for split in (early, late)]
+    for one, other in zip(*whole, strict=True):
+        assert torch.equal(one, other)
+    frames = tiny_dataset.splits["test"].x[
+        [index * 30 // len(early) for index in range(len(early))]
+    ]
+    assert torch.equal(whole[0].x.squeeze(1), torch.tensor(frames))
