@@ -117,7 +117,8 @@ class EventTracker(abc.ABC):
     def end_trial(self, stage: str, outcome: TrialOutcome, *, tags: Mapping[str, str]) -> None:
         """Show the end of a trial (CANCELLED: as KILLED, until it goes on)."""
         status, state = _STATUS_OF_KIND[outcome.kind]
-        figures = {f"best_{name}": value for name, value in outcome.metrics.items()}
+        found = {n: v for n, v in outcome.metrics.items() if n.startswith("val_")}
+        figures = {f"best_{name}": value for name, value in found.items()}
         own = {
             "objective": outcome.value,
             "best_epoch": outcome.best_epoch,
