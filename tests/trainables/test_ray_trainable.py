@@ -37,10 +37,10 @@ def lasting(metrics: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if name not in TIMINGS}
 
 
-def undisturbed(
-    request: TrialRequest, config: TrainingConfig, dataset: PoseDataset, root: Path
+def train_here(
+    request: TrialRequest, config: TrainingConfig, dataset: PoseDataset, root: Path, epochs: int
 ) -> list[dict[str, Any]]:
-    """The records of all epochs of a training in this process, on one thread like a worker."""
+    """The records of some epochs of a training in this process, on one thread like a worker."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -51,7 +51,7 @@ def undisturbed(
             fingerprint=request.spec.fingerprint,
             device=CPU,
         )
-        return [run.step() for _ in range(config.epochs)]
+        return [run.step() for _ in range(epochs)]
     finally:
         torch.set_num_threads(threads)
 
@@ -66,15 +66,18 @@ def test_trials_on_reused_workers_equal_trainings_in_this_process(
     configs = [first, make_config(loss_net="graph", epochs=2, seed=5), first]
     # equal configurations are one training: give the last one checkpoints of its own
     configs[2] = make_config(loss_net="mlp", epochs=2, margin_scale=1.0, data={"stride": 2})
+    configs.append(make_config(loss_net="mlp", epochs=4, seed=9))
     requests = [to_request(trial, config) for trial, config in enumerate(configs)]
     content = tiny_dataset.content_hash()
     runner = make_runner(trainable=SealTrainable, dataset=tiny_dataset, max_concurrent=1)
-    seen = Recorder()
+    seen = Recorder(stops={3: 2})
     runner.run(ListFeed(requests), seen)
 
-    assert seen.kinds() == dict.fromkeys(range(3), OutcomeKind.COMPLETED)
+    completed = dict.fromkeys(range(3), OutcomeKind.COMPLETED)
+    assert seen.kinds() == {**completed, 3: OutcomeKind.STOPPED_EARLY}
+    assert [epoch for trial, epoch in seen.epochs if trial == 3] == [1, 2]
     for request, config in zip(requests, configs, strict=True):
-        alone = undisturbed(request, config, tiny_dataset, tmp_path / "alone")
+        alone = train_here(request, config, tiny_dataset, tmp_path / "alone", epochs=2)
         for epoch in (1, 2):
             expected = lasting(alone[epoch - 1]["metrics"])
             assert lasting(seen.metrics[request.trial, epoch]) == expected
@@ -83,39 +86,43 @@ def test_trials_on_reused_workers_equal_trainings_in_this_process(
     assert tiny_dataset.content_hash() == content
 
 
-def test_a_trial_goes_on_in_another_run_and_is_evaluated(
+def test_trials_go_on_in_another_run_and_are_evaluated(
     make_runner: MakeRunner,
     make_config: Callable[..., TrainingConfig],
     tiny_dataset: PoseDataset,
     tmp_path: Path,
 ) -> None:
-    config = make_config(loss_net="mlp", epochs=4)
-    request = to_request(0, config)
-    runner = make_runner(trainable=SealTrainable, dataset=tiny_dataset)
-    stopped, resumed, repeated = Recorder(stops={0: 2}), Recorder(), Recorder()
-    for seen in (stopped, resumed, repeated):
-        runner.run(ListFeed([request]), seen)
+    """One that an earlier life left after two epochs, and one that it finished."""
+    configs = [make_config(loss_net="mlp", epochs=4, seed=seed) for seed in (0, 1)]
+    requests = [to_request(trial, config) for trial, config in enumerate(configs)]
+    root, other_root = tmp_path / "checkpoints", tmp_path / "alone"
+    expected = []
+    for request, config, epochs in zip(requests, configs, (2, 4), strict=True):
+        train_here(request, config, tiny_dataset, root, epochs)
+        expected.append(train_here(request, config, tiny_dataset, other_root, epochs=4))
+    runner = make_runner(
+        trainable=SealTrainable, dataset=tiny_dataset, checkpoint_root=root, max_concurrent=1
+    )
+    seen = Recorder()
+    runner.run(ListFeed(requests), seen)
 
-    expected = undisturbed(request, config, tiny_dataset, tmp_path / "alone")
-    assert stopped.outcomes[0].kind is OutcomeKind.STOPPED_EARLY
+    assert seen.kinds() == dict.fromkeys(range(2), OutcomeKind.COMPLETED)
     # every life tells all epochs, so that a driver that missed some learns of them
-    assert stopped.epochs == [(0, 1), (0, 2)]
-    for later in (resumed, repeated):
-        assert later.epochs == [(0, epoch) for epoch in (1, 2, 3, 4)]
-        assert later.outcomes[0].kind is OutcomeKind.COMPLETED
-        assert later.outcomes[0].value == expected[-1]["best_value"]
-        assert later.outcomes[0].best_epoch == expected[-1]["best_epoch"]
-        for epoch, record in enumerate(expected, start=1):
-            assert lasting(later.metrics[0, epoch]) == lasting(record["metrics"])
+    assert sorted(seen.epochs) == [(trial, epoch) for trial in (0, 1) for epoch in (1, 2, 3, 4)]
+    for trial, records in enumerate(expected):
+        assert seen.outcomes[trial].value == records[-1]["best_value"]
+        assert seen.outcomes[trial].best_epoch == records[-1]["best_epoch"]
+        for epoch, record in enumerate(records, start=1):
+            assert lasting(seen.metrics[trial, epoch]) == lasting(record["metrics"])
 
     (result,) = runner.evaluate(
-        [(request.spec, str(resumed.outcomes[0].checkpoint))], split="test"
+        [(requests[0].spec, str(seen.outcomes[0].checkpoint))], split="test"
     )
     assert result == evaluate_checkpoint(
-        config,
+        configs[0],
         tiny_dataset,
-        checkpoint=Path(expected[-1]["checkpoint"]),
-        fingerprint=request.spec.fingerprint,
+        checkpoint=Path(expected[0][-1]["checkpoint"]),
+        fingerprint=requests[0].spec.fingerprint,
         split="test",
         device=CPU,
     )

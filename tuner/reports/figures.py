@@ -143,7 +143,7 @@ def _bars(axes: Axes, rows: Sequence[ComparisonRow]) -> None:
     ):
         bars = axes.bar(positions + shift, values, width=0.38, label=label, color=colour)
         axes.bar_label(bars, fmt="%.2f", fontsize=7, padding=2)
-    axes.set_xticks(positions, [row.metric.label for row in rows])
+    axes.set_xticks(positions, [row.metric.label.replace(", ", ",\n") for row in rows])
     # room for the legend and the numbers on the bars
     axes.set_ylim(0, 1.25 * max([*baseline, *seal, 1e-9]))
     _style(axes, grid=False)
