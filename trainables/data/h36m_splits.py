@@ -64,9 +64,9 @@ def _require_sources(keys: list[SequenceKey], sources: Mapping[SequenceKey, str]
     missing = [f"{key[0]} {key[1]!r}" for key in keys if key not in sources]
     if missing:
         raise DataError(
-            f"the table of recordings has no row for {len(missing)} of {len(keys)} sequences: "
+            f"sequences.csv has no row for {len(missing)} of {len(keys)} sequences: "
             f"{first_few(missing)}; expected the source of each; add the rows, or remove the "
-            "table to validate on a subject"
+            "file to validate on a subject"
         )
 
 
