@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.integration.greedy_cli import SMALL
 from tests.integration.jobs_head import Head, running_head
+from tuner.cli import main
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
 
-SMALL = [
-    *("--backbone", "videopose", "--preset", "quick", "--epochs", "1", "--json"),
-    *("--set", "steps_per_epoch=2", "--set", "energy_poses=4", "--set", "data.max_eval_poses=100"),
-]
-"""Real nets and data of the quick preset, as little training as there can be."""
+
+@dataclass(frozen=True)
+class Ended:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+RunTuner = Callable[..., Ended]
 
 
 @pytest.fixture(scope="module")
@@ -30,20 +37,22 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         yield running
 
 
-def run_tuner(head: Head, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {
-        **os.environ,
-        "RAY_AUTH_TOKEN": head.token,
-        "RAY_API_SERVER_ADDRESS": head.address,
-    }
-    return subprocess.run(
-        [sys.executable, "-m", "tuner", *words],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=800,
-        check=False,
-    )
+@pytest.fixture
+def run_tuner(
+    head: Head, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> RunTuner:
+    """Run `tuner ARGUMENTS` in this process; what it submits runs on the head."""
+    monkeypatch.setenv("RAY_AUTH_TOKEN", head.token)
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", head.address)
+
+    def run(*arguments: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["tuner", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return Ended(int(ended.value.code or 0), captured.out, captured.err)
+
+    return run
 
 
 def summary_in(logs: str) -> dict[str, Any]:
@@ -52,60 +61,46 @@ def summary_in(logs: str) -> dict[str, Any]:
     return found
 
 
-def logs_of(head: Head, run: str) -> str:
-    shown = run_tuner(head, "jobs", "logs", run, "--json")
-    assert shown.returncode == 0, shown.stderr
-    return str(json.loads(shown.stdout)["logs"])
-
-
-def test_a_search_runs_as_a_job_and_is_shown_again_when_submitted_again(
-    head: Head, tmp_path: Path
+def test_a_search_is_stopped_resumed_under_its_name_and_shown_again(
+    run_tuner: RunTuner, tmp_path: Path
 ) -> None:
-    submit = ("submit", "--json", "--name", "sub", "--home", str(tmp_path), "--", "greedy", *SMALL)
-    first = run_tuner(head, *submit)
-    assert first.returncode == 0, first.stdout + first.stderr
-    job = json.loads(first.stdout)
-    assert (job["state"], job["exit_code"], job["submission"]) == ("SUCCEEDED", 0, "started")
+    options = ("--json", "--name", "cut", "--home", str(tmp_path), "--", "greedy", *SMALL)
+    started = run_tuner("submit", "--no-wait", *options)
+    assert started.code == 0, started.err
+    assert json.loads(started.out)["submission"] == "started"
+    deadline = time.monotonic() + 240
+    while not any((tmp_path / "runs" / "cut" / "checkpoints").glob("*/*.ckpt")):
+        assert time.monotonic() < deadline, run_tuner("jobs", "logs", "cut").out
+        time.sleep(0.2)
 
-    summary = summary_in(logs_of(head, "sub"))
-    assert (summary["run"], summary["state"]) == ("sub", "finished")
+    stopped = run_tuner("jobs", "stop", "cut", "--json")
+    assert json.loads(stopped.out)["state"] == "STOPPED", stopped.err
+
+    resumed = run_tuner("submit", *options)
+    assert resumed.code == 0, resumed.err
+    job = json.loads(resumed.out)
+    assert (job["job"], job["run"], job["submission"]) == ("cut-a2", "cut", "resumed")
+    assert (job["state"], job["exit_code"]) == ("SUCCEEDED", 0)
+
+    summary = summary_in(json.loads(run_tuner("jobs", "logs", "cut", "--json").out)["logs"])
+    assert (summary["run"], summary["state"]) == ("cut", "finished")
     assert [stage["name"] for stage in summary["stages"]] == ["1-lr_p", "2-lr_l", "3-alpha"]
+    assert [stage["trials"]["finished"] for stage in summary["stages"]] == [3, 4, 4]
     for system in ("baseline", "seal"):
         assert {"mpjpe_mm", "p_mpjpe_mm", "lse", "lle", "bsle"} <= set(summary[system]["test"])
 
-    second = run_tuner(head, *submit)
-    assert second.returncode == 0, second.stdout + second.stderr
-    assert json.loads(second.stdout)["submission"] == "finished_before"
-    assert summary_in(second.stderr) == summary
-
-
-def test_a_stopped_search_is_resumed_under_its_name(head: Head, tmp_path: Path) -> None:
-    submit = ("submit", "--json", "--name", "cut", "--home", str(tmp_path), "--", "greedy", *SMALL)
-    started = run_tuner(head, submit[0], "--no-wait", *submit[1:])
-    assert started.returncode == 0, started.stdout + started.stderr
-    deadline = time.monotonic() + 400
-    while not any((tmp_path / "checkpoints").glob("*/best.ckpt")):
-        assert time.monotonic() < deadline, logs_of(head, "cut")
-        time.sleep(0.5)
-
-    stopped = run_tuner(head, "jobs", "stop", "cut", "--json")
-    assert json.loads(stopped.stdout)["state"] == "STOPPED", stopped.stderr
-
-    resumed = run_tuner(head, *submit)
-    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    job = json.loads(resumed.stdout)
-    assert (job["job"], job["run"], job["submission"]) == ("cut-a2", "cut", "resumed")
-    summary = summary_in(logs_of(head, "cut"))
-    assert summary["state"] == "finished"
-    assert [stage["trials"]["finished"] for stage in summary["stages"]] == [3, 4, 4]
+    again = run_tuner("submit", *options)
+    assert again.code == 0, again.err
+    assert json.loads(again.out)["submission"] == "finished_before"
+    assert summary_in(again.err) == summary
 
 
 def test_a_mistake_in_the_arguments_ends_with_the_exit_code_of_greedy(
-    head: Head, tmp_path: Path
+    run_tuner: RunTuner, tmp_path: Path
 ) -> None:
     words = ("greedy", "--backbone", "nosuch", "--preset", "quick")
-    failed = run_tuner(head, "submit", "--name", "bad", "--home", str(tmp_path), "--", *words)
+    failed = run_tuner("submit", "--name", "bad", "--home", str(tmp_path), "--", *words)
 
-    assert failed.returncode == 2
-    assert "nosuch" in failed.stdout
-    assert "Traceback" not in failed.stdout + failed.stderr
+    assert failed.code == 2
+    assert "nosuch" in failed.out
+    assert "Traceback" not in failed.out + failed.err

@@ -33,6 +33,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300
 
 TRIALS = 4
 EPOCHS = 20
+KILLS = 3
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +165,7 @@ def test_a_driver_killed_again_and_again_leaves_no_trace(tmp_path: Path) -> None
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     connect(uri).search_experiments()
     moments = random.Random(7)
-    for life in range(7):
+    for life in range(KILLS + 1):
         driver = subprocess.Popen(
             [sys.executable, "-c", DRIVER, uri, "killed", str(tmp_path)],
             stdout=subprocess.PIPE,
@@ -172,7 +173,7 @@ def test_a_driver_killed_again_and_again_leaves_no_trace(tmp_path: Path) -> None
         )
         assert driver.stdout is not None
         assert driver.stdout.readline() == b"ready\n"
-        if life < 6:
+        if life < KILLS:
             time.sleep(moments.uniform(0.05, 0.9))
             driver.kill()
         driver.wait()

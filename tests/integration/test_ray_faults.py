@@ -97,8 +97,13 @@ def wait_until_gone(processes: set[int], *, timeout_s: float = 30.0) -> set[int]
     return running(processes)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("step_s", [0.2, 600.0], ids=["between epochs", "in a long epoch"])
+@pytest.mark.parametrize(
+    ("number", "step_s"),
+    [
+        pytest.param(signal.SIGINT, 0.2, id="SIGINT between epochs"),
+        pytest.param(signal.SIGTERM, 600.0, id="SIGTERM in a long epoch"),
+    ],
+)
 def test_an_interrupted_run_cancels_its_trials_and_says_so(
     start_driver: Callable[[float], Driver], number: signal.Signals, step_s: float
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from tests.contracts.tracker import CLOSE_S, STAGE, every_epoch_once, whole_run
 from tuner.adapters import mlflow_projection
 from tuner.adapters.mlflow_session import connect
 from tuner.adapters.mlflow_tracker import MlflowTracker
+from tuner.adapters.outbox_delivery import Delivery
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.fault]
 
@@ -48,19 +48,6 @@ class LossyClient:
         return call
 
 
-@pytest.fixture(scope="module")
-def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("mlflow") / "empty.db"
-    connect(f"sqlite:///{path}").search_experiments()
-    return path
-
-
-@pytest.fixture
-def uri(tmp_path: Path, empty_mlflow: Path) -> str:
-    shutil.copy(empty_mlflow, tmp_path / "mlflow.db")
-    return f"sqlite:///{tmp_path}/mlflow.db"
-
-
 @pytest.mark.parametrize("after", [False, True], ids=["request", "answer"])
 @pytest.mark.parametrize("fails_at", range(1, REQUESTS + 1))
 def test_one_loss_anywhere(
@@ -87,6 +74,8 @@ def test_every_request_is_covered(
 def run_once(uri: str, folder: Path, monkeypatch: pytest.MonkeyPatch, client: LossyClient) -> None:
     """Everything is queued before the first delivery, so that the requests are always the same."""
     monkeypatch.setattr(mlflow_projection, "connect", lambda _uri: client)
+    # how long it waits after a loss is of no matter here
+    monkeypatch.setattr(Delivery, "_pause", lambda *_: None)
     tracker = MlflowTracker(
         tracking_uri=uri,
         experiment=EXPERIMENT,

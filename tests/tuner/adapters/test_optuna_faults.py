@@ -26,7 +26,7 @@ from tuner.records import (
 )
 
 EPOCHS = 3
-KILLS = 12
+KILLS = 6
 Acknowledged = tuple[str, int, int]
 
 

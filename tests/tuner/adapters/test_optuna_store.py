@@ -57,16 +57,14 @@ class TestSqlite(UrlContract):
 @pytest.mark.slow
 class TestPostgresql(UrlContract):
     @pytest.fixture
-    def url(self, postgresql: str) -> str:
-        """A database of its own for each test."""
-        psycopg2 = pytest.importorskip("psycopg2", reason="psycopg2 is not installed")
-        connection = psycopg2.connect(postgresql.replace("+psycopg2", ""))
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute("DROP DATABASE IF EXISTS tuner_test WITH (FORCE)")
-            cursor.execute("CREATE DATABASE tuner_test")
-        connection.close()
-        return postgresql.replace("/postgres", "/tuner_test")
+    def url(self, postgresql: str, empty_schema: str) -> str:
+        """A database of its own for each test: a copy, as making the tables takes longer."""
+        return _create_database(postgresql, "tuner_test", template=empty_schema)
+
+    @pytest.fixture(scope="class")
+    def empty_schema(self, postgresql: str) -> str:
+        open_study_store(_create_database(postgresql, "tuner_empty", template="template1"))
+        return "tuner_empty"
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +103,21 @@ def postgresql() -> Iterator[str]:
             _check([*control, "-m", "immediate", "stop"], folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _create_database(server: str, name: str, *, template: str) -> str:
+    psycopg2 = pytest.importorskip("psycopg2", reason="psycopg2 is not installed")
+    connection = psycopg2.connect(server.replace("+psycopg2", ""))
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        # a database that somebody is connected to cannot be copied
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [template]
+        )
+        cursor.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    connection.close()
+    return server.replace("/postgres", f"/{name}")
 
 
 def _postgresql_binaries() -> Path | None:
