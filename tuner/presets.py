@@ -34,7 +34,7 @@ PRESETS: Mapping[PresetName, Preset] = {
     "quick": Preset(
         description="minutes on a CPU: full-width nets, little data, few epochs, and energy "
         "terms on a random part of each batch",
-        training={"batch_size": 64, "epochs": 4, "steps_per_epoch": 80, "energy_poses": 8},
+        training={"batch_size": 64, "epochs": 4, "steps_per_epoch": 64, "energy_poses": 8},
         data={"max_eval_poses": 2000},
         space="quick",
         trials={"lr_p": 3, "lr_l": 4, "alpha": 3},
