@@ -58,6 +58,8 @@ class RayJobClient:
     ) -> None:
         self.address = access.address
         self._command = tuple(command)
+        # the end of a log stream is no news, least of all among the job's own lines
+        logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)
         with self._translated(), _without_ray_addresses():
             self._client = JobSubmissionClient(access.address, headers=access.headers())
 
