@@ -1,4 +1,4 @@
-"""One local Ray for all tests that need one, and a runner on it."""
+"""One local Ray for all tests of a module, and a runner on it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ ray.cloudpickle.register_pickle_by_value(ray_toys)
 MakeRunner = Callable[..., RayTuneRunner]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def local_ray() -> Iterator[RaySession]:
+    """Ends with its module: what is tested later must find no Ray in this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
         session = RaySession("local", num_cpus=2)
