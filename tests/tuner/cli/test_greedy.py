@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 
 from tuner.cli import main
 from tuner.cli.greedy import default_run_name
@@ -31,6 +32,8 @@ def call(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> Call:
     """Run the command in an empty folder; return exit code, standard output and error."""
+    if ray.is_initialized():  # by another test of this process; a command starts without
+        ray.shutdown()
     folder = tmp_path / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)
