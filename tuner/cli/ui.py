@@ -20,7 +20,7 @@ from tuner.errors import ConfigurationError
 from tuner.settings import Locations, local_file, resolve_locations
 from tuner.wiring.ui import HOST, Page, mlflow_page, optuna_page, serving, shown_server
 
-__all__ = ["register"]
+__all__ = ["choose_port", "register"]
 
 MLFLOW_PORT = 5000
 OPTUNA_PORT = 8080
@@ -79,11 +79,11 @@ def _serve_mlflow(locations: Locations, port: int | None) -> None:
             "see `tuner runs show RUN`, and report.html in the run's folder"
         )
     _check_there(locations.tracking_uri, "--tracking-uri")
-    _serve(mlflow_page(locations, _choose_port(port, MLFLOW_PORT)))
+    _serve(mlflow_page(locations, choose_port(port, MLFLOW_PORT)))
 
 
 def _serve_optuna(locations: Locations, port: int | None) -> None:
-    page = optuna_page(locations, _choose_port(port, OPTUNA_PORT))
+    page = optuna_page(locations, choose_port(port, OPTUNA_PORT))
     _check_there(locations.storage, "--storage")
     _serve(page)
 
@@ -98,7 +98,12 @@ def _check_there(url: str, option: str) -> None:
         )
 
 
-def _choose_port(wanted: int | None, default: int) -> int:
+def choose_port(wanted: int | None, default: int) -> int:
+    """The port that was asked for; else the default, or a free one if that is taken.
+
+    Raises:
+        ConfigurationError: If the port that was asked for is taken.
+    """
     port = default if wanted is None else wanted
     if _is_free(port):
         return port

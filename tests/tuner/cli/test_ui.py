@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tuner.cli.ui import choose_port
 from tuner.records import StudyHistory
 
 Call = Callable[..., Any]
@@ -22,11 +23,18 @@ StoreRun = Callable[[Mapping[str, StudyHistory]], Path]
 ROOT = Path(__file__).parents[3]
 
 
+def free_port() -> int:
+    """Not the usual one, which another program on this machine may take meanwhile."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @contextmanager
 def served(*arguments: str) -> Iterator[str]:
     """Run `tuner ui ARGUMENTS` until its URL is printed; ends it as Ctrl+C does."""
     child = subprocess.Popen(
-        [sys.executable, "-m", "tuner", "ui", *arguments],
+        [sys.executable, "-m", "tuner", "ui", "--port", str(free_port()), *arguments],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -118,6 +126,17 @@ def test_a_missing_dashboard_names_the_extra(
     assert "pip install 'seal-pose-tuner[dashboard]'" in done.err
 
 
+def test_another_port_is_chosen_where_the_usual_one_is_taken() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        usual = other.getsockname()[1]
+        chosen = choose_port(None, usual)
+    assert chosen not in (0, usual)
+    free = free_port()
+    assert choose_port(None, free) == free
+
+
 def test_a_port_that_is_taken_is_refused(call: Call, tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").touch()
     with socket.socket() as other:
@@ -134,7 +153,7 @@ def test_a_port_that_is_taken_is_refused(call: Call, tmp_path: Path) -> None:
 @pytest.mark.timeout(180)
 def test_a_store_that_mlflow_cannot_read_is_reported(call: Call, tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_bytes(b"this is no database" * 100)
-    done = call("ui", "--home", tmp_path)
+    done = call("ui", "--home", tmp_path, "--port", free_port())
     assert done.code == 1
     assert "the MLflow UI could not start" in done.err
     assert "file is not a database" in done.err
