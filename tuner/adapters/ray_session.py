@@ -97,6 +97,7 @@ class RaySession:
             ConfigurationError: If the address is of a kind that cannot be used.
             RunnerError: If the cluster cannot be reached.
         """
+        _refuse_ray_client(self.address)
         if ray.is_initialized():
             return
         logging.getLogger("ray").setLevel(logging.ERROR)
@@ -168,15 +169,18 @@ class RaySession:
         self._start_local()
 
     def _join(self, address: str) -> None:
-        if address.startswith("ray://"):
-            raise ConfigurationError(
-                f"address {address!r} is of Ray Client, which cannot host a search; give the "
-                "HOST:PORT that `ray start` printed, from a machine of that cluster, or use "
-                "`tuner submit`"
-            )
         if address != "auto":
             _check_reachable(address)
         _init(address, runtime_env=_worker_runtime_env())
+
+
+def _refuse_ray_client(address: str) -> None:
+    if address.startswith("ray://"):
+        raise ConfigurationError(
+            f"address {address!r} is of Ray Client, which cannot host a search; give the "
+            "HOST:PORT that `ray start` printed, from a machine of that cluster, or use "
+            "`tuner submit`"
+        )
 
 
 def _init(address: str, **options: Any) -> None:
