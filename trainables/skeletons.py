@@ -5,7 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["H36M_17", "SKELETONS", "Skeleton"]
+__all__ = ["H36M_17", "SKELETONS", "BodyPart", "Skeleton"]
+
+
+@dataclass(frozen=True)
+class BodyPart:
+    """Joints that are measured together after moving pred and target to a common joint.
+
+    Attributes:
+        name: Name in metrics: `face`, `face_nose`, `hands_wrist`.
+        groups: Groups of joints, each with the joints whose mean is its origin: a part may be
+            aligned piece by piece, as the hands are, each at its wrist.
+    """
+
+    name: str
+    groups: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -20,6 +34,9 @@ class Skeleton:
         right: Their right counterparts, in matching order.
         limb_pairs: Pairs of limbs for LSE: upper arm, forearm, thigh, shin, each as
             ((left start, left end), (right start, right end)).
+        origin: Joints whose mean is the origin of root-relative poses; empty for the root.
+        pck_joints: Joints that PCK and AUC count; empty where the protocol has no PCK.
+        parts: Body parts that are measured on their own.
     """
 
     name: str
@@ -28,6 +45,9 @@ class Skeleton:
     left: tuple[int, ...]
     right: tuple[int, ...]
     limb_pairs: tuple[tuple[tuple[int, int], tuple[int, int]], ...]
+    origin: tuple[int, ...] = ()
+    pck_joints: tuple[int, ...] = ()
+    parts: tuple[BodyPart, ...] = ()
 
     @property
     def num_joints(self) -> int:

@@ -72,6 +72,8 @@ class PoseSplit:
         root: Root position in the camera frame, metres, (N, 3), float32; None if unknown.
         sequence: Index into `PoseDataset.sequences`, (N,), int32.
         frame: Frame number in the sequence's source, (N,), int32.
+        valid: Whether a frame is scored, (N,), bool; None where all are. Frames that are not
+            may still be the context of others.
     """
 
     x: FloatArray
@@ -79,6 +81,7 @@ class PoseSplit:
     root: FloatArray | None
     sequence: IntArray
     frame: IntArray
+    valid: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return int(self.x.shape[0])
@@ -109,7 +112,7 @@ class PoseDataset:
         for name in sorted(self.splits):
             split = self.splits[name]
             sha.update(f"{name}|{len(split)}|".encode())
-            for array in (split.x, split.y, split.root, split.sequence, split.frame):
+            for array in (split.x, split.y, split.root, split.sequence, split.frame, split.valid):
                 if array is not None:
                     sha.update(np.ascontiguousarray(array).data)
         return sha.hexdigest()
