@@ -31,8 +31,8 @@ def evaluate_poses(
     """
     pose_net.eval()
     metrics = PoseMetrics(skeleton, num_actions=split.num_actions, device=split.device)
-    for x, y, action in split.batches(_POSES_PER_BATCH):
-        metrics.update(pose_net(x).squeeze(1), y.squeeze(1), action)
+    for batch in split.batches(_POSES_PER_BATCH):
+        metrics.update(pose_net(batch.x).squeeze(1), batch.y.squeeze(1), batch.action)
     return metrics.compute()
 
 
@@ -53,7 +53,8 @@ def evaluate_energies(
     pose_net.eval()
     loss_net.eval()
     sums = torch.zeros(2, dtype=torch.float64, device=split.device)
-    for x, y, _action in split.batches(_ENERGIES_PER_BATCH):
+    for batch in split.batches(_ENERGIES_PER_BATCH):
+        x, y = batch.x, batch.y
         energies = loss_net(torch.cat([x, x]), torch.cat([y, pose_net(x)]))
         sums += energies.double().mean(dim=1).view(2, -1).sum(dim=1)
     true, pred = (sums / len(split)).tolist()

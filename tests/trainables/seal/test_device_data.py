@@ -56,9 +56,33 @@ def test_batches_are_all_poses_in_order(tiny_dataset: PoseDataset) -> None:
     batches = list(split.batches(7))
     assert [len(batch.x) for batch in batches] == [7, 7, 7, 7, 2]
     arrays = tiny_dataset.splits["test"]
-    x, y, _ = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    x, y, _, sequence, frame, valid = (torch.cat(parts) for parts in zip(*batches, strict=True))
     assert torch.equal(x, torch.tensor(arrays.x).unsqueeze(1))
     assert torch.equal(y, torch.tensor(arrays.y).unsqueeze(1))
+    assert sequence.tolist() == arrays.sequence.tolist()
+    assert frame.tolist() == arrays.frame.tolist()
+    assert valid.all()
+
+
+@pytest.mark.parametrize(("frames", "before"), [(1, 0), (2, 0), (3, 1), (4, 1), (5, 2)])
+def test_clips_stay_within_their_sequence_and_repeat_its_ends(
+    tiny_dataset: PoseDataset, frames: int, before: int
+) -> None:
+    split, arrays = load(tiny_dataset), tiny_dataset.splits["test"]
+    index = torch.arange(30)
+    clips = split.gather_clips(index, frames)
+    assert clips.x.shape == (30, frames, 17, 2)
+    for pose in range(30):
+        sequence = arrays.sequence[pose]
+        members = [n for n in range(30) if arrays.sequence[n] == sequence]
+        wanted = [
+            min(max(pose - before + step, members[0]), members[-1]) for step in range(frames)
+        ]
+        assert torch.equal(clips.x[pose], torch.tensor(arrays.x[wanted]))
+        assert torch.equal(clips.y[pose], torch.tensor(arrays.y[wanted]))
+    assert torch.equal(clips.frame, torch.tensor(arrays.frame).long())
+    clips.x.fill_(3)
+    assert not torch.equal(split.gather_clips(index, frames).x, clips.x)
 
 
 def test_the_takes_of_an_action_are_pooled(tiny_dataset: PoseDataset) -> None:
