@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 
+from tuner.cli._training_options import (
+    OUTPUT,
+    PLACES,
+    TRAINING,
+    WORKERS,
+    ArtifactRootOption,
+    BackboneOption,
+    ConfigOption,
+    DataDirOption,
+    DatasetOption,
+    EpochsOption,
+    HomeOption,
+    InputOption,
+    JsonOption,
+    KeypointsOption,
+    ObjectiveOption,
+    PresetOption,
+    ResumeMode,
+    ResumeOption,
+    SetOption,
+    TrackingUriOption,
+    collect_values,
+    option,
+    resume_mode,
+)
 from tuner.errors import ConfigurationError, RunInterruptedError
 from tuner.greedy_config import GreedyConfig, parse_greedy_config
-from tuner.settings import Locations, read_yaml, resolve_locations
+from tuner.settings import Locations, resolve_locations
 
 if TYPE_CHECKING:
     from tuner.reports.run_summary import RunSummary
@@ -39,11 +61,7 @@ Examples:
 USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
 """Base of what Typer raises for a malformed command line; it has no public name of its own."""
 
-TRAINING = "What is trained"
 SEARCH = "How it is searched"
-PLACES = "Where things are kept"
-WORKERS = "Where it runs"
-OUTPUT = "Output"
 
 
 def register(app: typer.Typer) -> None:
@@ -51,95 +69,61 @@ def register(app: typer.Typer) -> None:
     app.command("greedy", help=EXAMPLES)(greedy)
 
 
-def _option(name: str, text: str, panel: str) -> Any:
-    return typer.Option(name, help=text, rich_help_panel=panel, show_default=False)
-
-
 def greedy(
-    backbone: Annotated[
-        str | None, _option("--backbone", "Pose-net; `tuner backbones` lists them.", TRAINING)
-    ] = None,
-    dataset: Annotated[
-        str | None, _option("--dataset", "sample (bundled, the default) or h36m.", TRAINING)
-    ] = None,
-    data_dir: Annotated[
-        Path | None, _option("--data-dir", "Folder of the data set's files.", TRAINING)
-    ] = None,
-    keypoints: Annotated[
-        str | None, _option("--keypoints", "2D key points: gt, noisy, cpn_ft_h36m_dbb …", TRAINING)
-    ] = None,
+    backbone: BackboneOption = None,
+    dataset: DatasetOption = None,
+    data_dir: DataDirOption = None,
+    keypoints: KeypointsOption = None,
     loss_net: Annotated[
-        str | None, _option("--loss-net", "graph (default) or mlp.", TRAINING)
+        str | None, option("--loss-net", "graph (default) or mlp.", TRAINING)
     ] = None,
-    objective: Annotated[
-        str | None, _option("--objective", "margin (default) or nce.", TRAINING)
-    ] = None,
-    input_: Annotated[
-        str | None, _option("--input", "How the loss-net sees 2D and 3D: M3.", TRAINING)
-    ] = None,
-    preset: Annotated[
-        str | None,
-        _option("--preset", "quick, standard or paper [default: by device].", TRAINING),
-    ] = None,
-    epochs: Annotated[
-        int | None, _option("--epochs", "Epochs per training [default: the preset's].", TRAINING)
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        _option("--set", "FIELD=VALUE of the training configuration; repeatable.", TRAINING),
-    ] = None,
+    objective: ObjectiveOption = None,
+    input_: InputOption = None,
+    preset: PresetOption = None,
+    epochs: EpochsOption = None,
+    set_: SetOption = None,
     sampler: Annotated[
-        str | None, _option("--sampler", "grid (default), random or tpe.", SEARCH)
+        str | None, option("--sampler", "grid (default), random or tpe.", SEARCH)
     ] = None,
     space: Annotated[
-        str | None, _option("--space", "Search space: a name or a YAML file.", SEARCH)
+        str | None, option("--space", "Search space: a name or a YAML file.", SEARCH)
     ] = None,
     trials: Annotated[
-        int | None, _option("--trials", "Trials per stage for random and tpe.", SEARCH)
+        int | None, option("--trials", "Trials per stage for random and tpe.", SEARCH)
     ] = None,
     select_on: Annotated[
         str | None,
-        _option("--select-on", "Split to choose on: val (default), or test as the paper.", SEARCH),
+        option("--select-on", "Split to choose on: val (default), or test as the paper.", SEARCH),
     ] = None,
-    seed: Annotated[int | None, _option("--seed", "Base seed [default: 0].", SEARCH)] = None,
+    seed: Annotated[int | None, option("--seed", "Base seed [default: 0].", SEARCH)] = None,
     name: Annotated[
-        str | None, _option("--name", "Name of the run [default: from the options].", PLACES)
+        str | None, option("--name", "Name of the run [default: from the options].", PLACES)
     ] = None,
-    resume: Annotated[str, _option("--resume", "auto (default), never or must.", PLACES)] = "auto",
-    home: Annotated[
-        Path | None, _option("--home", "Folder of everything [default: ./tuner-runs].", PLACES)
-    ] = None,
+    resume: ResumeOption = "auto",
+    home: HomeOption = None,
     storage: Annotated[
-        str | None, _option("--storage", "Study store: database URL or journal:PATH.", PLACES)
+        str | None, option("--storage", "Study store: database URL or journal:PATH.", PLACES)
     ] = None,
-    tracking_uri: Annotated[
-        str | None, _option("--tracking-uri", "MLflow: URL, or none for a plain log.", PLACES)
-    ] = None,
-    artifact_root: Annotated[
-        str | None, _option("--artifact-root", "Where MLflow keeps artifacts.", PLACES)
-    ] = None,
+    tracking_uri: TrackingUriOption = None,
+    artifact_root: ArtifactRootOption = None,
     address: Annotated[
-        str | None, _option("--address", "Ray: local (default), auto, or HOST:PORT.", WORKERS)
+        str | None, option("--address", "Ray: local (default), auto, or HOST:PORT.", WORKERS)
     ] = None,
     max_concurrent: Annotated[
-        int | None, _option("--max-concurrent", "Trials at a time [default: what fits].", WORKERS)
+        int | None, option("--max-concurrent", "Trials at a time [default: what fits].", WORKERS)
     ] = None,
     cpus_per_trial: Annotated[
-        float | None, _option("--cpus-per-trial", "CPUs per trial [default: 1].", WORKERS)
+        float | None, option("--cpus-per-trial", "CPUs per trial [default: 1].", WORKERS)
     ] = None,
     gpus_per_trial: Annotated[
         float | None,
-        _option("--gpus-per-trial", "GPUs per trial [default: 1 where there are any].", WORKERS),
+        option("--gpus-per-trial", "GPUs per trial [default: 1 where there are any].", WORKERS),
     ] = None,
-    config: Annotated[
-        Path | None, _option("--config", "YAML file with these options.", OUTPUT)
-    ] = None,
+    config: ConfigOption = None,
     dry_run: Annotated[
-        bool, _option("--dry-run", "Print the plan and its cost; write nothing.", OUTPUT)
+        bool, option("--dry-run", "Print the plan and its cost; write nothing.", OUTPUT)
     ] = False,
-    json_: Annotated[
-        bool, _option("--json", "Print one JSON object on standard output.", OUTPUT)
-    ] = False,
+    json_: JsonOption = False,
 ) -> None:
     """Collect the options and run."""
     given = {
@@ -170,7 +154,7 @@ def greedy(
     if dry_run:
         _print_plan(parsed, json_mode=json_)
         return
-    _run(parsed, locations, resume=_resume_mode(resume), json_mode=json_)
+    _run(parsed, locations, resume=resume_mode(resume), json_mode=json_)
 
 
 def default_run_name(arguments: list[str]) -> str:
@@ -210,68 +194,14 @@ def _single_command() -> typer.Typer:
 
 
 def _parse(given: dict[str, Any], assignments: list[str], file: Path | None) -> GreedyConfig:
-    values: dict[str, Any] = read_yaml(file) if file else {}
-    values |= {name: value for name, value in given.items() if value is not None}
-    overrides = values.get("overrides") or {}
-    if not isinstance(overrides, dict):
-        raise ConfigurationError(
-            f"overrides = {overrides!r}: expected fields of the training configuration, "
-            "such as {batch_size: 512}"
-        )
-    overrides = copy.deepcopy(overrides)
-    for assignment in assignments:
-        _assign(overrides, assignment)
-    values["overrides"] = overrides
-    if "backbone" not in values:
-        raise ConfigurationError("--backbone is missing; `tuner backbones` lists the pose-nets")
-    if "preset" not in values:
-        values["preset"] = _preset_of_device()
-    return parse_greedy_config(values)
-
-
-def _assign(overrides: dict[str, Any], assignment: str) -> None:
-    """Put `a.b=value` into nested mappings; the value is read as YAML."""
-    path, sign, text = assignment.partition("=")
-    if not sign or not path:
-        raise ConfigurationError(
-            f"--set {assignment}: expected FIELD=VALUE, such as batch_size=512"
-        )
-    *folders, field = path.split(".")
-    target = overrides
-    for folder in folders:
-        target = target.setdefault(folder, {})
-        if not isinstance(target, dict):
-            raise ConfigurationError(
-                f"--set {assignment}: {folder} has been set to a value before"
-            )
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"--set {assignment}: {text!r} is no YAML value") from error
-    if isinstance(value, str):
-        with contextlib.suppress(ValueError):
-            value = float(value)  # YAML reads 1e-4 as text
-    target[field] = value
-
-
-def _preset_of_device() -> str:
-    import torch
-
-    return "standard" if torch.cuda.is_available() else "quick"
-
-
-def _resume_mode(value: str) -> Literal["auto", "never", "must"]:
-    match value:
-        case "auto" | "never" | "must":
-            return value
-    raise ConfigurationError(f"--resume {value!r} is unknown; known: auto, never, must")
+    return parse_greedy_config(collect_values(given, assignments, file))
 
 
 def _run(
     config: GreedyConfig,
     locations: Locations,
     *,
-    resume: Literal["auto", "never", "must"],
+    resume: ResumeMode,
     json_mode: bool,
 ) -> None:
     from tuner.cli.progress import build_listener

@@ -95,7 +95,8 @@ def _bring_to_end(
         with _shown(plan, locations, store, listener):
             listener.on_message("the search had finished; its report is still to be written")
     else:
-        tracker = deliver_spooled(locations, plan.protocol.run, listener)
+        folder = locations.run_folder(plan.protocol.run)
+        tracker = deliver_spooled(locations, folder, listener)
         _keep_tracking_ids(plan, store, tracker)
 
 

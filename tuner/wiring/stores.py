@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tuner.adapters.jsonl_tracker import JsonlTracker
 from tuner.adapters.mlflow_tracker import MlflowTracker
 from tuner.adapters.optuna_store import open_study_store
@@ -37,9 +39,11 @@ def store_exists(locations: Locations) -> bool:
     return path is None or path.exists()
 
 
-def open_tracker(locations: Locations, run: str) -> Tracker:
-    """Open the tracker of one run; `--tracking-uri none` keeps a plain log instead."""
-    folder = locations.run_folder(run)
+def open_tracker(locations: Locations, folder: Path) -> Tracker:
+    """Open the tracker of the run that lives in a folder.
+
+    `--tracking-uri none` keeps a plain log there instead.
+    """
     if locations.tracking_uri == "none":
         return JsonlTracker(folder / "tracking.jsonl")
     return MlflowTracker(

@@ -22,13 +22,23 @@ from tuner.wiring.environment import describe_environment, flatten
 from tuner.wiring.plan import Plan
 from tuner.wiring.stores import open_tracker
 
-__all__ = ["TrackedRun", "deliver_spooled", "tracked_run"]
+__all__ = [
+    "EXAMPLE_POSES",
+    "FLUSH_LIMIT_S",
+    "TrackedRun",
+    "close_tracker",
+    "deliver_spooled",
+    "measured_on",
+    "tracked_run",
+    "write_json",
+]
 
 FLUSH_LIMIT_S: Mapping[str, float] = {"finished": 120.0, "failed": 30.0, "interrupted": 1.0}
 """How long each end of a run waits for a slow tracking server; the rest stays spooled. An
 interrupted run has to be gone before the cluster loses its patience ."""
 
 EXAMPLE_POSES = 4
+"""Poses that a registered model shows as its example."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +79,7 @@ class TrackedRun:
             training_config=winner.spec.training_config(),
             metrics=winner.outcome.metrics,
             fingerprint=winner.spec.fingerprint,
-            comparable=_measured_on(winner.spec.base),
+            comparable=measured_on(winner.spec.base),
             example_x=self.plan.dataset.splits["val"].x[:EXAMPLE_POSES].tolist(),
         )
 
@@ -87,13 +97,13 @@ def tracked_run(
         uid: Identity of the run in the store; a run of the same name elsewhere has another.
     """
     folder = locations.run_folder(plan.protocol.run)
-    tracker = open_tracker(locations, plan.protocol.run)
+    tracker = open_tracker(locations, folder)
     tracked = TrackedRun(tracker, plan, folder)
     state = "failed"
     try:
         tracker.start_run(_run_info(plan, uid))
         for name, facts in _facts(plan).items():
-            tracker.log_artifact(str(_write_json(folder / name, facts)))
+            tracker.log_artifact(str(write_json(folder / name, facts)))
         yield tracked
         state = "finished"
     except (RunInterruptedError, KeyboardInterrupt):
@@ -101,23 +111,26 @@ def tracked_run(
         raise
     finally:
         tracker.end_run(state, metrics=tracked.closing, tags={})
-        _close(tracker, folder, listener, limit_s=FLUSH_LIMIT_S[state])
+        close_tracker(tracker, folder, listener, limit_s=FLUSH_LIMIT_S[state])
 
 
-def deliver_spooled(locations: Locations, run: str, listener: EngineListener) -> Tracker:
+def deliver_spooled(locations: Locations, folder: Path, listener: EngineListener) -> Tracker:
     """Deliver what an earlier life could not (the tracking server was down).
 
     Returns:
         The tracker, closed; it still knows the tracking ids.
     """
-    tracker = open_tracker(locations, run)
+    tracker = open_tracker(locations, folder)
     if isinstance(tracker, MlflowTracker) and tracker.pending():
         listener.on_message(f"delivering {tracker.pending()} tracking events of an earlier life")
-    _close(tracker, locations.run_folder(run), listener, limit_s=FLUSH_LIMIT_S["finished"])
+    close_tracker(tracker, folder, listener, limit_s=FLUSH_LIMIT_S["finished"])
     return tracker
 
 
-def _close(tracker: Tracker, folder: Path, listener: EngineListener, *, limit_s: float) -> None:
+def close_tracker(
+    tracker: Tracker, folder: Path, listener: EngineListener, *, limit_s: float
+) -> None:
+    """Deliver what is pending, and say what remains spooled in the run's folder."""
     pending = tracker.close(timeout_s=limit_s)
     if pending:
         listener.on_message(
@@ -126,7 +139,7 @@ def _close(tracker: Tracker, folder: Path, listener: EngineListener, *, limit_s:
         )
 
 
-def _measured_on(base: Mapping[str, Any]) -> str:
+def measured_on(base: Mapping[str, Any]) -> str:
     """What a validation figure was measured on; empty for one that was chosen on test."""
     return digest(base["data"]) if base["select_on"] == "val" else ""
 
@@ -179,7 +192,7 @@ def _facts(plan: Plan) -> dict[str, dict[str, Any]]:
     }
 
 
-def _write_json(path: Path, value: Mapping[str, Any]) -> Path:
+def write_json(path: Path, value: Mapping[str, Any]) -> Path:
     """Write a file as a whole or not at all."""
     part = path.with_suffix(".part")
     part.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
