@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
-__all__ = ["H36M_17", "SKELETONS", "BodyPart", "Skeleton"]
+from trainables.skeletons import _whole_body as whole_body
+
+__all__ = [
+    "H3WB_133",
+    "H36M_16",
+    "H36M_17",
+    "MPI_INF_3DHP_17",
+    "SKELETONS",
+    "BodyPart",
+    "Skeleton",
+]
 
 
 @dataclass(frozen=True)
@@ -89,4 +100,70 @@ H36M_17 = Skeleton(
 )
 """Human3.6M with 17 joints (VideoPose3D's order)."""
 
-SKELETONS: Mapping[str, Skeleton] = {H36M_17.name: H36M_17}
+H36M_16 = Skeleton(
+    name="h36m_16",
+    joints=tuple(name for name in H36M_17.joints if name != "neck"),
+    parents=(-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 8, 10, 11, 8, 13, 14),
+    left=(4, 5, 6, 10, 11, 12),
+    right=(1, 2, 3, 13, 14, 15),
+    limb_pairs=(
+        ((10, 11), (13, 14)),
+        ((11, 12), (14, 15)),
+        ((4, 5), (1, 2)),
+        ((5, 6), (2, 3)),
+    ),
+)
+"""Human3.6M without the neck, as Martinez et al. and SemGCN use it."""
+
+MPI_INF_3DHP_17 = Skeleton(
+    name="mpi_inf_3dhp_17",
+    joints=(
+        *("head_top", "neck", "r_shoulder", "r_elbow", "r_wrist"),
+        *("l_shoulder", "l_elbow", "l_wrist"),
+        *("r_hip", "r_knee", "r_ankle", "l_hip", "l_knee", "l_ankle"),
+        *("pelvis", "spine", "head"),
+    ),
+    parents=(16, 15, 1, 2, 3, 1, 5, 6, 14, 8, 9, 14, 11, 12, -1, 14, 1),
+    left=(5, 6, 7, 11, 12, 13),
+    right=(2, 3, 4, 8, 9, 10),
+    limb_pairs=(
+        ((5, 6), (2, 3)),
+        ((6, 7), (3, 4)),
+        ((11, 12), (8, 9)),
+        ((12, 13), (9, 10)),
+    ),
+    pck_joints=tuple(range(14)),
+)
+"""MPI-INF-3DHP, the 17 relevant joints; the root is joint 14, PCK leaves out the last three."""
+
+_HIPS = (11, 12)
+_BODY_AND_FEET = tuple(range(23))
+
+H3WB_133 = Skeleton(
+    name="h3wb_133",
+    joints=whole_body.JOINTS,
+    parents=whole_body.PARENTS,
+    left=whole_body.LEFT,
+    right=whole_body.RIGHT,
+    limb_pairs=(
+        ((5, 7), (6, 8)),
+        ((7, 9), (8, 10)),
+        ((11, 13), (12, 14)),
+        ((13, 15), (14, 16)),
+    ),
+    origin=_HIPS,
+    parts=(
+        BodyPart("whole_body", ((tuple(range(133)), _HIPS),)),
+        BodyPart("body", ((_BODY_AND_FEET, _HIPS),)),
+        BodyPart("face", ((whole_body.FACE, _HIPS),)),
+        BodyPart("hands", (((*whole_body.HANDS[0], *whole_body.HANDS[1]), _HIPS),)),
+        BodyPart("face_nose", ((whole_body.FACE, (0,)),)),
+        BodyPart("hands_wrist", tuple((hand, hand[:1]) for hand in whole_body.HANDS)),
+    ),
+)
+"""Human3.6M WholeBody, COCO-WholeBody's order: the pelvis is no joint, but between the hips."""
+
+SKELETONS: Mapping[str, Skeleton] = MappingProxyType(
+    {s.name: s for s in (H36M_17, H36M_16, MPI_INF_3DHP_17, H3WB_133)}
+)
+"""All skeletons by name."""
