@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainables.errors import ShapeError
+from trainables.backbones._inputs import check_input
 
 __all__ = ["SimpleBaseline"]
 
@@ -68,10 +68,7 @@ class SimpleBaseline(nn.Module):
         Raises:
             ShapeError: If joints or coordinates do not fit.
         """
-        if x.ndim != 4 or x.shape[2:] != (self.num_joints, 2):
-            raise ShapeError(
-                f"expected 2D poses of shape (B, T, {self.num_joints}, 2), got {tuple(x.shape)}"
-            )
+        check_input(x, self.num_joints)
         batch, frames = x.shape[:2]
         h = F.relu(self.batch_norm1(self.w1(x.reshape(batch * frames, -1))))
         h = F.dropout(h, self.dropout, self.training)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trainables.backbones._inputs import check_input
 from trainables.errors import ShapeError
 
 __all__ = ["VideoPose"]
@@ -71,10 +72,7 @@ class VideoPose(nn.Module):
         Raises:
             ShapeError: If joints or coordinates do not fit, or the clip is too short.
         """
-        if x.ndim != 4 or x.shape[2:] != (self.num_joints, 2):
-            raise ShapeError(
-                f"expected 2D poses of shape (B, T, {self.num_joints}, 2), got {tuple(x.shape)}"
-            )
+        check_input(x, self.num_joints)
         batch, frames = x.shape[:2]
         if frames < self.receptive_field:
             raise ShapeError(f"{frames} frames are fewer than receptive field {self.widths}")

@@ -12,7 +12,7 @@ from tuner.cli._places import JsonOption
 __all__ = ["register"]
 
 JOINTS = 17
-"""Joints of Human3.6M, the size that the paper gives parameter counts for."""
+"""Joints of Human3.6M and MPI-INF-3DHP, the size that tables give parameter counts for."""
 
 
 def register(app: typer.Typer) -> None:
@@ -27,13 +27,14 @@ def backbones(json_: JsonOption = False) -> None:
         print_json(rows)
         return
     print_table(
-        ("name", "parameters", "frames", "joints", "description"),
+        ("name", "parameters", "frames", "joints", "pose loss", "description"),
         [
             (
                 r["name"],
                 f"{r['parameters']:,}",
                 str(r["frames"]),
                 str(r["joints"]),
+                r["official_pose_loss"],
                 r["description"],
             )
             for r in rows
@@ -44,18 +45,24 @@ def backbones(json_: JsonOption = False) -> None:
 def _rows() -> list[dict[str, Any]]:
     """What each net is; parameters are counted in the net as it is built, not looked up."""
     from trainables.backbones import BACKBONES
+    from trainables.skeletons import H3WB_133, H36M_17
 
     rows = []
     for entry in BACKBONES.values():
-        net = entry.build(num_joints=JOINTS)
+        counts = {s.num_joints: entry.count_parameters(s) for s in (H36M_17, H3WB_133)}
         rows.append(
             {
                 "name": entry.name,
-                "parameters": sum(p.numel() for p in net.parameters() if p.requires_grad),
+                "parameters": counts[JOINTS],
+                "parameters_by_joints": {str(joints): n for joints, n in counts.items()},
                 "frames": entry.frames,
                 "joints": JOINTS,
+                "official_pose_loss": entry.official_pose_loss,
+                "official_recipe": entry.official_recipe,
                 "paper_batch_size": entry.paper_batch_size,
                 "paper_epochs": entry.paper_epochs,
+                "paper_batch_size_h3wb": entry.paper_batch_size_h3wb,
+                "paper_epochs_h3wb": entry.paper_epochs_h3wb,
                 "description": entry.description,
             }
         )

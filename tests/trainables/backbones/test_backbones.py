@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -13,8 +13,14 @@ from torch.nn import functional as F
 from trainables.backbones import BACKBONES, SimpleBaseline, VideoPose
 from trainables.config import BackboneName
 from trainables.errors import ShapeError
+from trainables.skeletons import H3WB_133, H36M_17, MPI_INF_3DHP_17, Skeleton
 
 NAMES: tuple[BackboneName, ...] = get_args(BackboneName)
+
+
+def build(name: BackboneName, skeleton: Skeleton = H36M_17, **options: Any) -> nn.Module:
+    entry = BACKBONES[name]
+    return entry.build(**entry.joint_arguments(skeleton), **options)
 
 
 def weyl(*shape: int) -> Tensor:
@@ -25,13 +31,14 @@ def weyl(*shape: int) -> Tensor:
 
 
 def fill(net: nn.Module) -> nn.Module:
-    net = net.double().eval()
+    """Set the check values' weights; SemGCN's edge logits keep their ones."""
+    net = net.eval()
     gains = {id(m.weight) for m in net.modules() if isinstance(m, nn.BatchNorm1d)}
     with torch.no_grad():
-        for parameter in net.parameters():
-            if parameter.ndim >= 2:
+        for name, parameter in net.named_parameters():
+            if parameter.ndim >= 2 and name.split(".")[-1] != "e":
                 parameter.copy_(0.05 * weyl(*parameter.shape))
-            else:
+            elif parameter.ndim < 2:
                 parameter.fill_(1.0 if id(parameter) in gains else 0.0)
     return net
 
@@ -42,20 +49,35 @@ def test_every_configurable_backbone_is_registered() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "joints", "expected"),
+    ("name", "skeleton", "expected"),
     [
-        ("videopose", 17, 4_291_635),
-        ("videopose", 133, 4_885_903),
-        ("simplebaseline", 17, 4_296_755),
-        ("simplebaseline", 133, 4_891_023),
+        ("videopose", H36M_17, 4_291_635),
+        ("videopose", H3WB_133, 4_885_903),
+        ("simplebaseline", H36M_17, 4_296_755),
+        ("simplebaseline", H3WB_133, 4_891_023),
+        ("semgcn", H36M_17, 267_373),
+        ("semgcn", MPI_INF_3DHP_17, 267_373),
+        # ten convolutions have 133 + 2·132 edge logits instead of 17 + 2·16
+        ("semgcn", H3WB_133, 267_373 + 10 * (397 - 49)),
     ],
 )
 def test_parameter_counts_of_the_official_classes(
-    name: BackboneName, joints: int, expected: int
+    name: BackboneName, skeleton: Skeleton, expected: int
 ) -> None:
-    entry = BACKBONES[name]
-    count = sum(p.numel() for p in entry.build(num_joints=joints).parameters())
-    assert count == expected == entry.parameters[joints]
+    count = sum(p.numel() for p in build(name, skeleton).parameters())
+    assert count == expected == BACKBONES[name].parameters[skeleton.num_joints]
+    assert count == BACKBONES[name].count_parameters(skeleton)
+
+
+def test_parameter_count_of_simplebaseline_without_the_neck() -> None:
+    assert sum(p.numel() for p in SimpleBaseline(num_joints=16).parameters()) == 4_291_632
+
+
+def test_counting_parameters_draws_no_random_numbers() -> None:
+    before = torch.get_rng_state()
+    for entry in BACKBONES.values():
+        entry.count_parameters(H36M_17)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize(
@@ -72,15 +94,27 @@ def test_parameter_counts_of_other_widths(widths: tuple[int, ...], expected: int
     assert sum(p.numel() for p in net.parameters()) == expected
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["videopose", "simplebaseline"])
 def test_forward_values_of_the_official_classes(name: BackboneName) -> None:
-    net = fill(BACKBONES[name].build(num_joints=17))
+    net = fill(build(name).double())
     with torch.no_grad():
         out = net(weyl(1, 34).reshape(1, 1, 17, 2)).flatten()
     assert out.mean().item() == pytest.approx(0.002825, abs=1e-6)
     assert out.abs().mean().item() == pytest.approx(0.059631, abs=1e-6)
     assert out[:3].tolist() == pytest.approx([-0.026898, -0.021203, 0.076860], abs=1e-6)
     assert out[-3:].tolist() == pytest.approx([0.050056, -0.078603, 0.054338], abs=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_forward_values_of_the_official_semgcn(dtype: torch.dtype) -> None:
+    net = fill(build("semgcn").to(dtype))
+    with torch.no_grad():
+        out = net(weyl(1, 1, 17, 2).to(dtype)).flatten()
+    # stated for float32 within 1e-4; these values are small, so they are held to their digits
+    assert out.mean().item() == pytest.approx(-0.000134, abs=1e-6)
+    assert out.abs().mean().item() == pytest.approx(0.002471, abs=1e-6)
+    assert out[:3].tolist() == pytest.approx([-0.001398, -0.000376, 0.002131], abs=1e-6)
+    assert out[-3:].tolist() == pytest.approx([-0.001992, -0.000456, 0.000670], abs=1e-6)
 
 
 def official_videopose(net: VideoPose, x: Tensor) -> Tensor:
@@ -124,8 +158,8 @@ def test_videopose_sees_the_centre_of_its_window() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_frames_are_lifted_independently(name: BackboneName) -> None:
     torch.manual_seed(0)
-    net = BACKBONES[name].build(num_joints=4, channels=16).eval()
-    x = torch.randn(3, 5, 4, 2)
+    net = build(name, channels=16).eval()
+    x = torch.randn(3, 5, 17, 2)
     single = torch.stack([net(x[:, t : t + 1])[:, 0] for t in range(5)], dim=1)
     torch.testing.assert_close(net(x), single)
 
@@ -133,8 +167,8 @@ def test_frames_are_lifted_independently(name: BackboneName) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_dropout_acts_in_training_only(name: BackboneName) -> None:
     torch.manual_seed(0)
-    net = BACKBONES[name].build(num_joints=4, channels=64, dropout=0.5)
-    x = torch.randn(8, 1, 4, 2)
+    net = build(name, channels=64, dropout=0.5)
+    x = torch.randn(8, 1, 17, 2)
     assert not torch.equal(net(x), net(x))
     net.eval()
     assert torch.equal(net(x), net(x))
@@ -149,8 +183,34 @@ def test_simplebaseline_weights_are_kaiming_normal() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_whole_bodies_are_lifted(name: BackboneName) -> None:
+    net = build(name, H3WB_133, channels=8)
+    assert net(torch.randn(3, 2, 133, 2)).shape == (3, 2, 133, 3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_weight_is_trained_except_biases_before_batch_norm(name: BackboneName) -> None:
+    torch.manual_seed(0)
+    net = build(name, channels=16, dropout=0.0).double()
+    net(torch.randn(8, 1, 17, 2, dtype=torch.float64)).square().sum().backward()
+    gradients = {
+        n: p.grad.abs().max().item() for n, p in net.named_parameters() if p.grad is not None
+    }
+    assert len(gradients) == len(list(net.parameters()))
+    inert = {n for n, largest in gradients.items() if largest < 1e-10 * max(gradients.values())}
+    expected = {
+        "videopose": set[str](),
+        "simplebaseline": {"w1.bias"}
+        | {f"linear_stages.{s}.{w}.bias" for s in range(2) for w in ("w1", "w2")},
+        "semgcn": {"gconv_input.gconv.bias"}
+        | {f"gconv_layers.{s}.{u}.gconv.bias" for s in range(4) for u in ("gconv1", "gconv2")},
+    }
+    assert inert == expected[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_wrong_shapes_are_refused_with_both_shapes(name: BackboneName) -> None:
-    net = BACKBONES[name].build(num_joints=17, channels=8)
+    net = build(name, channels=8)
     with pytest.raises(ShapeError, match=r"\(B, T, 17, 2\), got \(2, 1, 16, 2\)"):
         net(torch.zeros(2, 1, 16, 2))
 
