@@ -2,93 +2,162 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor
 
-from trainables.metrics.functional import LengthErrors, bsle, lle, lse, mpjpe, n_mpjpe, p_mpjpe
+from trainables.metrics.labels import PoseLabels
+from trainables.metrics.measures import Measure, Unit, build_measures
+from trainables.metrics.report import EvaluationReport, Row
+from trainables.metrics.sums import GroupSums, ValueSums, counted_sums
+from trainables.metrics.velocity import VELOCITY, VelocityErrors
 from trainables.skeletons import Skeleton
 
 __all__ = ["PoseMetrics"]
 
 _MM_PER_M = 1000.0
+_OVER_ACTIONS = ("mpjpe_mm", "p_mpjpe_mm")
+_OVER_SEQUENCES = ("mpjpe_mm", "pck", "auc")
 
 
 class PoseMetrics:
-    """Accumulates MPJPE, P-MPJPE, N-MPJPE, LSE, LLE and BSLE.
+    """Accumulates the measures of `build_measures`, of scored frames only.
 
-    Sums are kept in float64 on the device; the host waits for them in `compute` only.
+    Sums are kept in float64 on the device, and fetched by `compute` and `report` only.
 
     Args:
         skeleton: Skeleton of the poses.
-        num_actions: How many actions there are, for the average over actions.
+        num_actions: How many actions there are.
         device: Where the poses are.
+        detail: Whether sequences, joints, and steps between frames are measured too, for which
+            poses must come in order of time.
+        num_sequences: How many sequences there are; for `detail` only.
     """
 
-    def __init__(self, skeleton: Skeleton, *, num_actions: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        skeleton: Skeleton,
+        *,
+        num_actions: int,
+        device: torch.device,
+        detail: bool = False,
+        num_sequences: int = 0,
+    ) -> None:
         self._skeleton = skeleton
-        # rows: MPJPE, P-MPJPE, N-MPJPE, poses; one column for each action
-        self._errors = torch.zeros(4, num_actions, dtype=torch.float64, device=device)
-        # rows: LSE, LLE, BSLE; columns: sum of the errors, values, values left out
-        self._lengths = torch.zeros(3, 3, dtype=torch.float64, device=device)
+        self._measures = build_measures(skeleton)
+        self._detail: _Detail | None = None
+        names = [measure.name for measure in self._measures]
+        if detail:
+            names.append(VELOCITY)
+            by_sequence = GroupSums(names, groups=num_sequences, device=device)
+            self._detail = _Detail(skeleton, self._measures, by_sequence)
+        self._by_action = GroupSums(names, groups=num_actions, device=device)
 
-    def update(self, pred: Tensor, target: Tensor, action: Tensor) -> None:
+    def update(self, pred: Tensor, target: Tensor, labels: PoseLabels) -> None:
         """Add poses.
 
         Args:
-            pred: Predicted joints, root-relative, metres, (N, J, 3).
+            pred: Predicted joints, root-relative, metres, (N, J, 3), N > 0.
             target: Ground truth, same shape and unit.
-            action: Index of the action of each pose, (N,), int64.
+            labels: Where the poses come from.
 
         Raises:
             ShapeError: If the shapes of the poses differ.
         """
-        pred, target = pred.detach().double(), target.detach().double()
-        errors = torch.stack(
-            [
-                mpjpe(pred, target),
-                p_mpjpe(pred, target),
-                n_mpjpe(pred, target),
-                torch.ones(len(pred), dtype=torch.float64, device=pred.device),
-            ]
-        )
-        self._errors.index_add_(1, action, errors)
-        lengths = (
-            lse(pred, self._skeleton),
-            lle(pred, target, self._skeleton),
-            bsle(pred, target, self._skeleton),
-        )
-        self._lengths += torch.stack([_summary(errors) for errors in lengths])
+        pred_mm = _MM_PER_M * pred.detach().double()
+        target_mm = _MM_PER_M * target.detach().double()
+        sums = {
+            measure.name: counted_sums(measure.compute(pred_mm, target_mm), labels.valid)
+            for measure in self._measures
+        }
+        if self._detail is not None:
+            steps = self._detail.velocity.update(pred_mm, target_mm, labels)
+            sums[VELOCITY] = counted_sums(steps, labels.valid)
+        by_pose = torch.stack([values.sum(dim=2) for values in sums.values()], dim=1)
+        self._by_action.add(by_pose, labels.action)
+        if self._detail is not None:
+            self._detail.add(sums, by_pose, labels.sequence)
 
     def compute(self) -> dict[str, float]:
         """Average what was added.
 
         Returns:
-            `mpjpe_mm`, `p_mpjpe_mm`, `n_mpjpe_mm`: over all frames; `action_mpjpe_mm`: unweighted
-            mean over the actions seen of their MPJPE; `lse`, `lle`, `bsle`: percent, over all
-            frames and segments; `poses`; `segments_left_out`: segments without length in the
-            ground truth. NaN where nothing was added.
+            Over all scored frames: `mpjpe_mm`, `p_mpjpe_mm`, `n_mpjpe_mm`; `lse`, `lle`, `bsle`,
+            percent; where the skeleton has them, `pck`, `auc`, `auc_30`, percent, and
+            `NAME_mpjpe_mm` of its body parts. Unweighted means over the actions seen:
+            `action_mpjpe_mm`, `action_p_mpjpe_mm`. `poses`: frames scored; `segments_left_out`:
+            their segments without length in the ground truth. NaN where nothing was added.
+
+            With `detail`, also `mpjve_mm`, millimetres per frame, unless no two frames were
+            consecutive; and, over the sequences seen, `sequence_mpjpe_mm`, `sequence_pck` and
+            `sequence_auc`.
         """
-        errors, lengths = self._errors.cpu(), self._lengths.cpu()
-        poses = errors[3].sum()
-        mean_mm = _MM_PER_M * errors[:3].sum(dim=1) / poses
-        seen = errors[3] > 0
-        action_mm = _MM_PER_M * (errors[0, seen] / errors[3, seen]).mean()
-        percent = lengths[:, 0] / lengths[:, 1]
-        return {
-            "mpjpe_mm": float(mean_mm[0]),
-            "p_mpjpe_mm": float(mean_mm[1]),
-            "n_mpjpe_mm": float(mean_mm[2]),
-            "action_mpjpe_mm": float(action_mm),
-            "lse": float(percent[0]),
-            "lle": float(percent[1]),
-            "bsle": float(percent[2]),
-            "poses": float(poses),
-            "segments_left_out": float(lengths[2, 2]),
+        by_action = self._by_action.fetch()
+        over_actions = by_action.over_groups()
+        poses = by_action.count("mpjpe_mm") / self._skeleton.num_joints
+        segments = poses * len(self._skeleton.segments)
+        figures = {
+            **by_action.over_frames(),
+            **{f"action_{name}": over_actions[name] for name in _OVER_ACTIONS},
+            "poses": poses,
+            "segments_left_out": segments - by_action.count("bsle"),
         }
+        if self._detail is not None:
+            if by_action.count(VELOCITY) == 0:
+                del figures[VELOCITY]
+            over_sequences = self._detail.by_sequence.fetch().over_groups()
+            names = [name for name in _OVER_SEQUENCES if name in over_sequences]
+            figures |= {f"sequence_{name}": over_sequences[name] for name in names}
+        return figures
+
+    def report(
+        self, *, action_names: Sequence[str], sequence_names: Sequence[str]
+    ) -> EvaluationReport:
+        """All figures, with tables by action, sequence, joint, segment and pair of limbs.
+
+        Args:
+            action_names: Names of the actions, by index.
+            sequence_names: Names of the sequences, by index.
+
+        Raises:
+            ValueError: If the metrics were made without `detail`.
+        """
+        if self._detail is None:
+            raise ValueError("a report needs PoseMetrics(..., detail=True)")
+        by_action, by_sequence = self._by_action.fetch(), self._detail.by_sequence.fetch()
+        joints = self._skeleton.num_joints
+        return EvaluationReport(
+            figures=self.compute(),
+            overall=(
+                Row("frames", by_action.over_frames()),
+                Row("actions", by_action.over_groups()),
+                Row("sequences", by_sequence.over_groups()),
+            ),
+            by_action=by_action.table(action_names, values_per_pose=joints),
+            by_sequence=by_sequence.table(sequence_names, values_per_pose=joints),
+            by_joint=self._detail.by_unit[Unit.JOINT].table(),
+            by_segment=self._detail.by_unit[Unit.SEGMENT].table(),
+            by_limb_pair=self._detail.by_unit[Unit.LIMB_PAIR].table(),
+        )
 
 
-def _summary(errors: LengthErrors) -> Tensor:
-    """Sum of the errors, number of values, number of values left out, (3,)."""
-    total = errors.percent.sum()
-    values = errors.valid.sum().to(total.dtype)
-    return torch.stack([total, values, errors.valid.numel() - values])
+class _Detail:
+    """What only a report needs."""
+
+    def __init__(
+        self, skeleton: Skeleton, measures: Sequence[Measure], by_sequence: GroupSums
+    ) -> None:
+        self.velocity = VelocityErrors()
+        self.by_sequence = by_sequence
+        units: dict[Unit, dict[str, tuple[str, ...]]] = {unit: {} for unit in Unit}
+        for measure in measures:
+            if measure.unit is not None:
+                units[measure.unit][measure.name] = measure.labels
+        units[Unit.JOINT][VELOCITY] = skeleton.joints
+        self.by_unit = {unit: ValueSums(labels) for unit, labels in units.items()}
+
+    def add(self, sums: Mapping[str, Tensor], by_pose: Tensor, sequence: Tensor) -> None:
+        self.by_sequence.add(by_pose, sequence)
+        for by_label in self.by_unit.values():
+            by_label.add(sums)

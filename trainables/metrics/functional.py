@@ -14,12 +14,15 @@ from trainables.skeletons import Skeleton
 __all__ = [
     "LengthErrors",
     "bsle",
+    "joint_distances",
     "lle",
     "lse",
     "mpjpe",
+    "mpjve",
     "n_mpjpe",
     "p_mpjpe",
     "procrustes_align",
+    "scale_align",
     "segment_lengths",
 ]
 
@@ -38,6 +41,24 @@ class LengthErrors(NamedTuple):
     valid: Tensor
 
 
+def joint_distances(pred: Tensor, target: Tensor) -> Tensor:
+    """Distance of each joint from its target.
+
+    Args:
+        pred: Predicted joints, (..., J, 3).
+        target: Ground truth, same shape and unit.
+
+    Returns:
+        (..., J), in the unit of the input.
+
+    Raises:
+        ShapeError: If the shapes differ; the message gives both.
+    """
+    _require_poses(pred, target)
+    distances: Tensor = torch.linalg.vector_norm(pred - target, dim=-1)
+    return distances
+
+
 def mpjpe(pred: Tensor, target: Tensor) -> Tensor:
     """Mean per-joint position error of each pose.
 
@@ -51,15 +72,28 @@ def mpjpe(pred: Tensor, target: Tensor) -> Tensor:
     Raises:
         ShapeError: If the shapes differ; the message gives both.
     """
+    return joint_distances(pred, target).mean(dim=-1)
+
+
+def mpjve(pred: Tensor, target: Tensor) -> Tensor:
+    """Mean per-joint velocity error: MPJPE of the steps from each frame to the next.
+
+    Args:
+        pred: Predicted joints of consecutive frames, (..., T, J, 3).
+        target: Ground truth, same shape and unit.
+
+    Returns:
+        Mean over the joints, (..., T - 1), in the unit of the input per frame.
+
+    Raises:
+        ShapeError: If the shapes differ; the message gives both.
+    """
     _require_poses(pred, target)
-    distances: Tensor = torch.linalg.vector_norm(pred - target, dim=-1)
-    return distances.mean(dim=-1)
+    return mpjpe(pred.diff(dim=-3), target.diff(dim=-3))
 
 
 def n_mpjpe(pred: Tensor, target: Tensor) -> Tensor:
-    """MPJPE after the scaling of each prediction that fits its target best.
-
-    Root-relative poses are scaled about the root; nothing is moved or turned.
+    """MPJPE after scaling each prediction onto its target (see `scale_align`).
 
     Args:
         pred: Predicted joints, root-relative, (..., J, 3).
@@ -71,10 +105,28 @@ def n_mpjpe(pred: Tensor, target: Tensor) -> Tensor:
     Raises:
         ShapeError: If the shapes differ; the message gives both.
     """
+    return mpjpe(scale_align(pred, target), target)
+
+
+def scale_align(pred: Tensor, target: Tensor) -> Tensor:
+    """Scale each prediction by the factor of least squared distance from its target.
+
+    Root-relative poses are scaled about the root; nothing is moved or turned.
+
+    Args:
+        pred: Predicted joints, root-relative, (..., J, 3).
+        target: Ground truth, same shape and unit.
+
+    Returns:
+        The scaled predictions, (..., J, 3).
+
+    Raises:
+        ShapeError: If the shapes differ; the message gives both.
+    """
     _require_poses(pred, target)
     square = pred.square().sum(dim=(-2, -1), keepdim=True)
     product = (pred * target).sum(dim=(-2, -1), keepdim=True)
-    return mpjpe(pred * _divide(product, square), target)
+    return pred * _divide(product, square)
 
 
 def p_mpjpe(pred: Tensor, target: Tensor) -> Tensor:

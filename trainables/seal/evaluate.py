@@ -6,10 +6,11 @@ import torch
 from torch import nn
 
 from trainables.metrics.accumulate import PoseMetrics
+from trainables.metrics.report import EvaluationReport
 from trainables.seal.device_data import DeviceSplit
 from trainables.skeletons import Skeleton
 
-__all__ = ["evaluate_energies", "evaluate_poses"]
+__all__ = ["evaluate_energies", "evaluate_poses", "report_poses"]
 
 _POSES_PER_BATCH = 4096
 _ENERGIES_PER_BATCH = 512
@@ -19,7 +20,7 @@ _ENERGIES_PER_BATCH = 512
 def evaluate_poses(
     pose_net: nn.Module, split: DeviceSplit, skeleton: Skeleton
 ) -> dict[str, float]:
-    """Measure a pose-net on a split.
+    """Measure a pose-net on a split, as each epoch does.
 
     Args:
         pose_net: F_φ; left in evaluation mode.
@@ -29,11 +30,32 @@ def evaluate_poses(
     Returns:
         What `PoseMetrics.compute` returns; NaN where a prediction is not finite.
     """
-    pose_net.eval()
     metrics = PoseMetrics(skeleton, num_actions=split.num_actions, device=split.device)
-    for batch in split.batches(_POSES_PER_BATCH):
-        metrics.update(pose_net(batch.x).squeeze(1), batch.y.squeeze(1), batch.action)
+    _accumulate(metrics, pose_net, split)
     return metrics.compute()
+
+
+@torch.no_grad()
+def report_poses(pose_net: nn.Module, split: DeviceSplit, skeleton: Skeleton) -> EvaluationReport:
+    """Measure a pose-net on a split in full, as the final test does.
+
+    Args:
+        pose_net: F_φ; left in evaluation mode.
+        split: Poses in order of time, on the net's device.
+        skeleton: Their skeleton.
+
+    Returns:
+        Figures and tables; NaN where a prediction is not finite.
+    """
+    metrics = PoseMetrics(
+        skeleton,
+        num_actions=split.num_actions,
+        device=split.device,
+        detail=True,
+        num_sequences=split.num_sequences,
+    )
+    _accumulate(metrics, pose_net, split)
+    return metrics.report(action_names=split.action_names, sequence_names=split.sequence_names)
 
 
 @torch.no_grad()
@@ -59,3 +81,9 @@ def evaluate_energies(
         sums += energies.double().mean(dim=1).view(2, -1).sum(dim=1)
     true, pred = (sums / len(split)).tolist()
     return {"energy_true": true, "energy_pred": pred, "energy_gap": pred - true}
+
+
+def _accumulate(metrics: PoseMetrics, pose_net: nn.Module, split: DeviceSplit) -> None:
+    pose_net.eval()
+    for batch in split.batches(_POSES_PER_BATCH):
+        metrics.update(pose_net(batch.x).squeeze(1), batch.y.squeeze(1), batch)
