@@ -62,7 +62,7 @@ def report_poses(pose_net: nn.Module, split: DeviceSplit, skeleton: Skeleton) ->
 def evaluate_energies(
     pose_net: nn.Module, loss_net: nn.Module, split: DeviceSplit
 ) -> dict[str, float]:
-    """Mean energies of truth and prediction on a split.
+    """Mean energies of truth and prediction over the scored frames of a split.
 
     Args:
         pose_net: F_φ; left in evaluation mode.
@@ -75,11 +75,13 @@ def evaluate_energies(
     pose_net.eval()
     loss_net.eval()
     sums = torch.zeros(2, dtype=torch.float64, device=split.device)
+    scored = torch.zeros((), dtype=torch.int64, device=split.device)
     for batch in split.batches(_ENERGIES_PER_BATCH):
         x, y = batch.x, batch.y
-        energies = loss_net(torch.cat([x, x]), torch.cat([y, pose_net(x)]))
-        sums += energies.double().mean(dim=1).view(2, -1).sum(dim=1)
-    true, pred = (sums / len(split)).tolist()
+        energies = loss_net(torch.cat([x, x]), torch.cat([y, pose_net(x)])).double().mean(dim=1)
+        sums += torch.where(batch.valid, energies.view(2, -1), 0.0).sum(dim=1)
+        scored += batch.valid.sum()
+    true, pred = (sums / scored).tolist()
     return {"energy_true": true, "energy_pred": pred, "energy_gap": pred - true}
 
 

@@ -15,7 +15,7 @@ from trainables.config import TrainingConfig
 from trainables.data.dataset import PoseDataset
 from trainables.seal import evaluate
 from trainables.seal.device_data import DeviceSplit, load_split
-from trainables.seal.evaluate import evaluate_poses, report_poses
+from trainables.seal.evaluate import evaluate_energies, evaluate_poses, report_poses
 
 CPU = torch.device("cpu")
 
@@ -82,6 +82,24 @@ def test_validation_and_report_agree_and_the_net_is_in_evaluation_mode(
     report = report_poses(pose_net.train(), split, tiny_dataset.skeleton)
     assert not pose_net.training
     assert figures == {name: report.figures[name] for name in figures}
+
+
+class Height(nn.Module):
+    """An energy by a fixed rule."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return (x[..., 0].sum(dim=-1) + y[..., 2].abs().sum(dim=-1)).squeeze(1).unsqueeze(1)
+
+
+def test_energies_are_those_of_scored_frames(tiny_dataset: PoseDataset) -> None:
+    dataset = with_unscored_frames(tiny_dataset)
+    test = dataset.splits["test"]
+    energies = evaluate_energies(Shrink(), Height(), load(dataset))
+    valid = np.arange(30) % 4 != 3
+    of_input = test.x[valid, :, 0].astype(np.float64).sum(axis=1).mean()
+    gap = np.abs(test.y[valid, :, 2].astype(np.float64)).sum(axis=1).mean()
+    expected = {"energy_true": of_input + gap, "energy_pred": of_input, "energy_gap": -gap}
+    assert energies == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.gpu
