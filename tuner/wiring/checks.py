@@ -1,0 +1,89 @@
+"""Checks of what was asked for, collected so that one message lists all faults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar, get_args
+
+import torch
+from pydantic import ValidationError
+
+from search_spaces import SpaceError
+from trainables.builders import build_backbone, build_loss_net
+from trainables.config import BackboneName, DatasetName, TrainingConfig
+from trainables.errors import ShapeError, TrainableError
+from trainables.skeletons import Skeleton
+from tuner.errors import ConfigurationError
+from tuner.greedy_config import describe_faults
+
+__all__ = ["check_nets", "collect", "refuse_decided", "unknown_names"]
+
+Value = TypeVar("Value")
+
+DECIDED_DATA = ("content_hash", "keypoints", "name")
+
+
+def collect(faults: list[str], action: Callable[[], Value]) -> Value | None:
+    """Run one check; a user's mistake becomes a line in `faults`, and the result None."""
+    try:
+        return action()
+    except ValidationError as error:
+        faults += describe_faults(error, prefix="training.")
+    except (SpaceError, TrainableError, ConfigurationError) as error:
+        faults.append(str(error))
+    return None
+
+
+def unknown_names(*, backbone: str, dataset: str) -> list[str]:
+    """A fault for each name that is not known."""
+    faults = []
+    for option, value, known in (
+        ("--backbone", backbone, get_args(BackboneName)),
+        ("--dataset", dataset, get_args(DatasetName)),
+    ):
+        if value not in known:
+            faults.append(f"{option} {value!r} is unknown; known: {', '.join(known)}")
+    return faults
+
+
+def refuse_decided(
+    overrides: Mapping[str, object], data: Mapping[str, object], decided: set[str], cure: str
+) -> None:
+    """Refuse fields in `--set` that would be overwritten by what decides them.
+
+    Args:
+        overrides: Fields of the training configuration.
+        data: Fields of its data part.
+        decided: Fields that something else decides.
+        cure: What to do instead.
+
+    Raises:
+        ConfigurationError: If there is any.
+    """
+    found = sorted(decided & set(overrides))
+    found += [f"data.{name}" for name in DECIDED_DATA if name in data]
+    if found:
+        raise ConfigurationError(f"--set {', '.join(found)}: {cure}")
+
+
+def check_nets(training: TrainingConfig, skeleton: Skeleton) -> None:
+    """Build both nets and let two poses through, so that a bad option is found now.
+
+    Raises:
+        TrainableError: If an option is unknown or does not fit.
+        ConfigurationError: If the nets do not fit the data.
+    """
+    x = torch.zeros(2, training.data.frames, skeleton.num_joints, 2)
+    with torch.no_grad():
+        try:
+            y = build_backbone(training, skeleton)(x)
+            loss_net = build_loss_net(training, skeleton)
+            if loss_net is not None:
+                loss_net(x, y)
+        except (RuntimeError, ShapeError) as error:
+            raise ConfigurationError(
+                f"{training.backbone} with backbone_options {training.backbone_options} and "
+                f"{training.loss_net} with loss_net_options {training.loss_net_options} do not "
+                f"take clips of {training.data.frames} frames and {skeleton.num_joints} joints: "
+                f"{error}"
+            ) from error
