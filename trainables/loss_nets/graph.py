@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainables.config import InputMechanism
+from trainables.loss_nets.energy import PoseEnergy
 from trainables.loss_nets.graph_bias import BiasName, build_bias
-from trainables.loss_nets.inputs import JOINT_FEATURES, fold_frames, joint_features
 from trainables.skeletons import Skeleton
 
 __all__ = ["GraphEncoder", "GraphLossNet"]
@@ -135,20 +135,23 @@ class GraphEncoder(nn.Module):
         return torch.cat([self.cls.expand(len(joints), -1, -1), nodes], dim=1)
 
 
-class GraphLossNet(nn.Module):
-    """Energy E_θ(x, y) of a pose by a graph encoder and a two-layer head.
+class GraphLossNet(PoseEnergy):
+    """Energy E_θ(x, y) of a pose by graph encoders and a two-layer head.
 
     Args:
         skeleton: Graph of the joints.
-        input: How 2D and 3D reach the encoder (A.7).
+        input: How 2D and 3D meet (A.7); M2 and M4 have a second encoder for 2D.
         width: Model width C.
-        depth: Blocks.
+        depth: Blocks of an encoder.
         heads: Attention heads H.
         joint_dim: Width of the joint embedding.
         mlp_ratio: Hidden width of the blocks' perceptrons, relative to C.
         bias: Form of the attention bias.
         degree_term: Whether the bias has its degree term.
     """
+
+    encoder: GraphEncoder
+    encoder_2d: GraphEncoder | None
 
     def __init__(
         self,
@@ -163,35 +166,26 @@ class GraphLossNet(nn.Module):
         bias: BiasName = "hop_decay",
         degree_term: bool = True,
     ) -> None:
-        super().__init__()
-        self.num_joints = skeleton.num_joints
-        self.input = input
-        self.encoder = GraphEncoder(
-            skeleton=skeleton,
-            features=JOINT_FEATURES[input],
+        def encoder(features: int) -> GraphEncoder:
+            return GraphEncoder(
+                skeleton=skeleton,
+                features=features,
+                width=width,
+                depth=depth,
+                heads=heads,
+                joint_dim=joint_dim,
+                mlp_ratio=mlp_ratio,
+                bias=bias,
+                degree_term=degree_term,
+            )
+
+        def head() -> nn.Module:
+            return nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 1))
+
+        super().__init__(
+            num_joints=skeleton.num_joints,
+            input=input,
+            encoder=encoder,
             width=width,
-            depth=depth,
-            heads=heads,
-            joint_dim=joint_dim,
-            mlp_ratio=mlp_ratio,
-            bias=bias,
-            degree_term=degree_term,
+            head=head,
         )
-        self.head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 1))
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Energies of poses; lower is more plausible.
-
-        Args:
-            x: Normalised screen coordinates, (B, T, J, 2).
-            y: Root-relative joints, metres, (B, T, J, 3).
-
-        Returns:
-            Energy of each frame, (B, T).
-
-        Raises:
-            ShapeError: If the two do not fit each other or the skeleton.
-        """
-        joints = joint_features(self.input, *fold_frames(x, y, self.num_joints))
-        energy: Tensor = self.head(self.encoder(joints))
-        return energy.reshape(x.shape[:2])

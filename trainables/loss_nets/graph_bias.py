@@ -18,14 +18,13 @@ BiasName = Literal["hop_decay", "spd_table"]
 def hop_distances(skeleton: Skeleton) -> Tensor:
     """Shortest-path distances between joints along segments, (J, J), integer hops."""
     size = skeleton.num_joints
-    hops = [[0 if i == j else size for j in range(size)] for i in range(size)]
+    hops = torch.full((size, size), size)
+    hops.fill_diagonal_(0)
     for parent, child in skeleton.segments:
-        hops[parent][child] = hops[child][parent] = 1
+        hops[parent, child] = hops[child, parent] = 1
     for via in range(size):  # Floyd-Warshall
-        for i in range(size):
-            for j in range(size):
-                hops[i][j] = min(hops[i][j], hops[i][via] + hops[via][j])
-    return torch.tensor(hops)
+        hops = torch.minimum(hops, hops[:, via, None] + hops[None, via])
+    return hops
 
 
 def _degree_sums(hops: Tensor) -> tuple[Tensor, int]:

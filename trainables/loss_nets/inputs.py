@@ -13,8 +13,10 @@ from trainables.errors import ShapeError
 
 __all__ = ["JOINT_FEATURES", "fold_frames", "joint_features"]
 
-JOINT_FEATURES: Mapping[InputMechanism, int] = MappingProxyType({"M3": 5})
-"""Coordinates per joint that a mechanism feeds to its encoder, joint identity apart."""
+JOINT_FEATURES: Mapping[InputMechanism, int] = MappingProxyType(
+    {"M1": 3, "M2": 3, "M3": 5, "M4": 3}
+)
+"""Coordinates per joint that a mechanism feeds to the encoder of 3D, joint identity apart."""
 
 
 def fold_frames(x: Tensor, y: Tensor, num_joints: int) -> tuple[Tensor, Tensor]:
@@ -41,16 +43,15 @@ def fold_frames(x: Tensor, y: Tensor, num_joints: int) -> tuple[Tensor, Tensor]:
 
 
 def joint_features(mechanism: InputMechanism, x: Tensor, y: Tensor) -> Tensor:
-    """Collect the coordinates that an encoder sees for each joint.
+    """Collect the coordinates of each joint that the encoder of 3D sees.
 
     Args:
-        mechanism: Early fusion, M3: [k2D_j, k3D_j].
+        mechanism: Early fusion, M3, takes [k2D_j, k3D_j]; the others take k3D_j alone, and M2
+            and M4 encode 2D apart.
         x: Normalised screen coordinates, (N, J, 2).
         y: Root-relative joints, metres, (N, J, 3).
 
     Returns:
         (N, J, `JOINT_FEATURES[mechanism]`).
     """
-    match mechanism:
-        case "M3":
-            return torch.cat([x, y], dim=-1)
+    return torch.cat([x, y], dim=-1) if mechanism == "M3" else y

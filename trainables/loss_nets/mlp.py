@@ -6,10 +6,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainables.config import InputMechanism
-from trainables.loss_nets.inputs import JOINT_FEATURES, fold_frames, joint_features
+from trainables.loss_nets.energy import PoseEnergy
 from trainables.skeletons import Skeleton
 
-__all__ = ["MlpLossNet"]
+__all__ = ["MlpEncoder", "MlpLossNet"]
 
 
 class _ResidualStage(nn.Module):
@@ -24,15 +24,43 @@ class _ResidualStage(nn.Module):
         return h + F.relu(self.w2(F.relu(self.w1(h))))
 
 
-class MlpLossNet(nn.Module):
-    """Energy E_θ(x, y) of a pose by a residual perceptron, no batch norm, no dropout.
+class MlpEncoder(nn.Module):
+    """Summary of a pose by a residual perceptron, no batch norm, no dropout.
+
+    A joint is known by its place among the flattened coordinates; it has no embedding.
 
     Args:
-        skeleton: Gives the number of joints J.
-        input: How 2D and 3D reach the net (A.7).
+        num_joints: Joints J.
+        features: Coordinates per joint.
         hidden: Hidden width C.
         stages: Residual stages.
     """
+
+    def __init__(self, *, num_joints: int, features: int, hidden: int, stages: int) -> None:
+        super().__init__()
+        self.w1 = nn.Linear(features * num_joints, hidden)
+        self.stages = nn.ModuleList(_ResidualStage(hidden) for _ in range(stages))
+
+    def forward(self, joints: Tensor) -> Tensor:
+        """Summarise poses, (N, J, `features`) to (N, C)."""
+        h = F.relu(self.w1(joints.flatten(1)))
+        for stage in self.stages:
+            h = stage(h)
+        return h
+
+
+class MlpLossNet(PoseEnergy):
+    """Energy E_θ(x, y) of a pose by residual perceptrons and a linear head.
+
+    Args:
+        skeleton: Gives the number of joints J.
+        input: How 2D and 3D meet (A.7); M2 and M4 have a second perceptron for 2D.
+        hidden: Hidden width C.
+        stages: Residual stages of a perceptron.
+    """
+
+    encoder: MlpEncoder
+    encoder_2d: MlpEncoder | None
 
     def __init__(
         self,
@@ -42,29 +70,13 @@ class MlpLossNet(nn.Module):
         hidden: int = 2048,
         stages: int = 2,
     ) -> None:
-        super().__init__()
-        self.num_joints = skeleton.num_joints
-        self.input = input
-        self.w1 = nn.Linear(JOINT_FEATURES[input] * skeleton.num_joints, hidden)
-        self.stages = nn.ModuleList(_ResidualStage(hidden) for _ in range(stages))
-        self.w2 = nn.Linear(hidden, 1)
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Energies of poses; lower is more plausible.
-
-        Args:
-            x: Normalised screen coordinates, (B, T, J, 2).
-            y: Root-relative joints, metres, (B, T, J, 3).
-
-        Returns:
-            Energy of each frame, (B, T).
-
-        Raises:
-            ShapeError: If the two do not fit each other or the skeleton.
-        """
-        joints = joint_features(self.input, *fold_frames(x, y, self.num_joints))
-        h = F.relu(self.w1(joints.flatten(1)))
-        for stage in self.stages:
-            h = stage(h)
-        energy: Tensor = self.w2(h)
-        return energy.reshape(x.shape[:2])
+        joints = skeleton.num_joints
+        super().__init__(
+            num_joints=joints,
+            input=input,
+            encoder=lambda features: MlpEncoder(
+                num_joints=joints, features=features, hidden=hidden, stages=stages
+            ),
+            width=hidden,
+            head=lambda: nn.Linear(hidden, 1),
+        )

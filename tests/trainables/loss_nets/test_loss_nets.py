@@ -1,4 +1,4 @@
-"""Loss-nets: the energy against a plain computation, sizes, gradients."""
+"""Loss-nets: the energies against a plain computation, sizes, gradients."""
 
 from __future__ import annotations
 
@@ -6,105 +6,51 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from trainables.config import LossNetName
+from tests.trainables.loss_nets.plain import plain_energy, plain_hops
+from trainables.config import InputMechanism, LossNetName
 from trainables.errors import ShapeError
 from trainables.loss_nets import LOSS_NETS, GraphLossNet, MlpLossNet
-from trainables.loss_nets.graph_bias import HopDecayBias, HopTableBias, build_bias, hop_distances
-from trainables.skeletons import H36M_17
+from trainables.loss_nets.graph import GraphEncoder
+from trainables.loss_nets.graph_bias import build_bias, hop_distances
+from trainables.skeletons import H3WB_133, H36M_17, SKELETONS, Skeleton
 
 SMALL: dict[str, dict[str, Any]] = {
-    "graph": {"width": 16, "depth": 2, "heads": 4, "joint_dim": 6},
-    "mlp": {"hidden": 16},
+    "graph": {"width": 8, "depth": 2, "heads": 2, "joint_dim": 6},
+    "mlp": {"hidden": 8},
 }
 NAMES: tuple[LossNetName, ...] = tuple(n for n in get_args(LossNetName) if n != "none")
+INPUTS: tuple[InputMechanism, ...] = get_args(InputMechanism)
+EACH_NAME = pytest.mark.parametrize("name", NAMES)
+EACH_INPUT = pytest.mark.parametrize("mechanism", INPUTS)
+
+CHAIN = Skeleton("chain", ("a", "b", "c"), (-1, 0, 1), left=(), right=(), limb_pairs=())
 
 
-def poses(batch: int = 3, frames: int = 2) -> tuple[Tensor, Tensor]:
+def poses(*shape: int, joints: int = 17) -> tuple[Tensor, Tensor]:
+    """2D and 3D of so many clips and frames, standard normal."""
     stream = torch.Generator().manual_seed(1)
-    x = torch.randn(batch, frames, 17, 2, generator=stream, dtype=torch.float64)
-    return x, torch.randn(batch, frames, 17, 3, generator=stream, dtype=torch.float64)
+    x = torch.randn(*shape, joints, 2, generator=stream, dtype=torch.float64)
+    return x, torch.randn(*shape, joints, 3, generator=stream, dtype=torch.float64)
 
 
-def build(name: LossNetName, **options: Any) -> nn.Module:
+def build(
+    name: LossNetName,
+    mechanism: InputMechanism = "M3",
+    skeleton: Skeleton = H36M_17,
+    **options: Any,
+) -> nn.Module:
+    """A small net away from its initialisation, where some parameters are zero."""
     torch.manual_seed(0)
-    return LOSS_NETS[name].build(skeleton=H36M_17, **{**SMALL[name], **options}).double()
-
-
-def plain_hops() -> list[list[int]]:
-    """Distances by following both joints up to their common ancestor."""
-
-    def ancestors(joint: int) -> list[int]:
-        line = [joint]
-        while (joint := H36M_17.parents[joint]) >= 0:
-            line.append(joint)
-        return line
-
-    return [
-        [
-            min(
-                ancestors(i).index(a) + ancestors(j).index(a)
-                for a in {*ancestors(i)} & {*ancestors(j)}
-            )
-            for j in range(17)
-        ]
-        for i in range(17)
-    ]
-
-
-def plain_bias(bias: HopDecayBias | HopTableBias, heads: int) -> Tensor:
-    """Entry by entry, (H, 18, 18)."""
-    hops = plain_hops()
-    degree = [row.count(1) for row in hops]
-    out = torch.zeros(heads, 18, 18, dtype=torch.float64)
-    for h in range(heads):
-        for i in range(18):
-            for j in range(18):
-                cls = {(True, False): 0, (False, True): 1, (True, True): 2}.get((i == 0, j == 0))
-                if cls is not None:
-                    out[h, i, j] = (
-                        bias.cls[cls]
-                        if isinstance(bias, HopDecayBias)
-                        else bias.table[h, max(map(max, hops)) + 1 + cls]
-                    )
-                    continue
-                d = hops[i - 1][j - 1]
-                if isinstance(bias, HopDecayBias):
-                    out[h, i, j] = -bias.gamma * d + (bias.no_edge if d > 1 else 0.0)
-                else:
-                    out[h, i, j] = bias.table[h, d]
-                if bias.degree is not None:
-                    sums = degree[i - 1] + degree[j - 1]
-                    out[h, i, j] += bias.degree * sums / max(degree)
-    return out
-
-
-def plain_energy(net: GraphLossNet, x: Tensor, y: Tensor, heads: int) -> Tensor:
-    """The energy as the paper writes it, every token in every block, for one pose."""
-    encoder = net.encoder
-    table = plain_bias(encoder.bias, heads)
-    nodes = [
-        encoder.project(torch.cat([x[j], y[j], encoder.joint_embedding.weight[j]]))
-        for j in range(17)
-    ]
-    h = torch.stack([encoder.cls[0, 0], *nodes])
-    block: Any
-    for block in encoder.blocks:
-        width = h.shape[-1]
-        size = width // heads
-        q, k, v = block.qkv(block.norm1(h)).split(width, dim=-1)
-        attended = []
-        for head in range(heads):
-            part = slice(head * size, (head + 1) * size)
-            logits = q[:, part] @ k[:, part].T / size**0.5 + table[head]
-            attended.append(logits.softmax(dim=-1) @ v[:, part])
-        h = h + block.proj(torch.cat(attended, dim=-1))
-        h = h + block.fc2(F.gelu(block.fc1(block.norm2(h))))
-    first, activation, last = net.head
-    energy: Tensor = last(activation(first(encoder.norm(h[0]))))
-    return energy.squeeze()
+    options = {**SMALL[name], **options}
+    net = LOSS_NETS[name].build(skeleton=skeleton, input=mechanism, **options).double()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return net
 
 
 def test_every_configurable_loss_net_is_registered() -> None:
@@ -112,35 +58,66 @@ def test_every_configurable_loss_net_is_registered() -> None:
     assert all(entry.name == name and entry.description for name, entry in LOSS_NETS.items())
 
 
-def test_parameter_counts() -> None:
-    graph = GraphLossNet(skeleton=H36M_17)
-    block = 3 * (256 * 256 + 256) + 3 * (256 * 256 + 256) + 4 * 256
-    expected = 17 * 32 + (37 * 256 + 256) + 256 + 6 * block + 2 * 256 + 6
-    expected += (256 * 256 + 256) + 257
-    assert sum(p.numel() for p in graph.parameters()) == expected
-    mlp = MlpLossNet(skeleton=H36M_17)
-    expected = (17 * 5 + 1) * 2048 + 4 * (2048 * 2048 + 2048) + 2049
-    assert sum(p.numel() for p in mlp.parameters()) == expected
+def linear(inputs: int, outputs: int) -> int:
+    return inputs * outputs + outputs
 
 
-def test_hop_distances_are_shortest_paths() -> None:
-    assert hop_distances(H36M_17).tolist() == plain_hops()
+@EACH_INPUT
+def test_parameter_counts_at_the_paper_s_widths(mechanism: InputMechanism) -> None:
+    def graph_encoder(features: int) -> int:
+        block = linear(256, 3 * 256) + 3 * linear(256, 256) + 2 * 2 * 256
+        return 17 * 32 + linear(features + 32, 256) + 256 + 6 * block + 2 * 256 + 6
+
+    def mlp_encoder(features: int) -> int:
+        return linear(17 * features, 2048) + 4 * linear(2048, 2048)
+
+    graph_head, mlp_head = linear(256, 256) + linear(256, 1), linear(2048, 1)
+    graph, mlp = {
+        "M1": (graph_encoder(3) + graph_head, mlp_encoder(3) + mlp_head),
+        "M2": (
+            graph_encoder(3) + graph_encoder(2) + 256 * 256 + linear(256, 1),
+            mlp_encoder(3) + mlp_encoder(2) + 2048 * 2048 + mlp_head,
+        ),
+        "M3": (graph_encoder(5) + graph_head, mlp_encoder(5) + mlp_head),
+        "M4": (
+            graph_encoder(3) + graph_head + graph_encoder(2) + 17 * 256 * 3,
+            mlp_encoder(3) + mlp_head + mlp_encoder(2) + 17 * 2048 * 3,
+        ),
+    }[mechanism]
+    net: nn.Module = GraphLossNet(skeleton=H36M_17, input=mechanism)
+    assert sum(p.numel() for p in net.parameters()) == graph
+    with torch.device("meta"):
+        net = MlpLossNet(skeleton=H36M_17, input=mechanism)
+    assert sum(p.numel() for p in net.parameters()) == mlp
+
+
+@pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
+def test_hop_distances_are_shortest_paths(skeleton: Skeleton) -> None:
+    assert hop_distances(skeleton).tolist() == plain_hops(skeleton)
+
+
+@EACH_NAME
+@EACH_INPUT
+def test_energy_equals_a_plain_computation(name: LossNetName, mechanism: InputMechanism) -> None:
+    net = build(name, mechanism)
+    x, y = poses(2, 2)
+    energy = net(x, y)
+    assert energy.shape == (2, 2)
+    expected = [[plain_energy(net, x[b, t], y[b, t], H36M_17) for t in range(2)] for b in range(2)]
+    reference = torch.stack([torch.stack(row) for row in expected])
+    torch.testing.assert_close(energy, reference, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("bias", ["hop_decay", "spd_table"])
 @pytest.mark.parametrize("degree_term", [True, False])
-def test_graph_energy_equals_a_plain_computation(bias: str, degree_term: bool) -> None:
-    net = build("graph", bias=bias, degree_term=degree_term)
-    assert isinstance(net, GraphLossNet)
-    with torch.no_grad():  # away from the zeros that some scalars start at
-        for parameter in net.encoder.bias.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
-    x, y = poses()
-    energy = net(x, y)
-    assert energy.shape == (3, 2)
-    expected = [[plain_energy(net, x[b, t], y[b, t], 4) for t in range(2)] for b in range(3)]
-    reference = torch.stack([torch.stack(row) for row in expected])
-    torch.testing.assert_close(energy, reference, rtol=1e-10, atol=1e-12)
+@pytest.mark.parametrize("mechanism", ["M3", "M4"])
+def test_graph_energy_equals_a_plain_computation_with_any_bias(
+    bias: str, degree_term: bool, mechanism: InputMechanism
+) -> None:
+    net = build("graph", mechanism, bias=bias, degree_term=degree_term)
+    x, y = poses(1, 1)
+    expected = plain_energy(net, x[0, 0], y[0, 0], H36M_17)
+    torch.testing.assert_close(net(x, y)[0, 0], expected, rtol=1e-10, atol=1e-12)
 
 
 def test_bias_starts_at_the_documented_values() -> None:
@@ -153,47 +130,164 @@ def test_bias_starts_at_the_documented_values() -> None:
     assert bias[0, 0, 0].abs().max().item() == bias[0, 0, :, 0].abs().max().item() == 0.0
 
 
-def test_mlp_energy_equals_a_plain_computation() -> None:
-    net = build("mlp")
-    assert isinstance(net, MlpLossNet)
-    x, y = poses()
-    h = F.relu(net.w1(torch.cat([x[2, 1], y[2, 1]], dim=-1).flatten()))
-    stage: Any
-    for stage in net.stages:
-        h = h + F.relu(stage.w2(F.relu(stage.w1(h))))
-    torch.testing.assert_close(net(x, y)[2, 1], net.w2(h).squeeze(), rtol=1e-10, atol=1e-12)
+def test_early_fusion_is_one_encoder_and_its_head() -> None:
+    torch.manual_seed(3)
+    net = GraphLossNet(skeleton=H36M_17, **SMALL["graph"])
+    torch.manual_seed(3)
+    encoder = GraphEncoder(skeleton=H36M_17, features=5, **SMALL["graph"])
+    head = nn.Sequential(nn.Linear(8, 8), nn.GELU(), nn.Linear(8, 1))
+    expected = {
+        **{f"encoder.{name}": value for name, value in encoder.state_dict().items()},
+        **{f"head.{name}": value for name, value in head.state_dict().items()},
+    }
+    state = net.state_dict()
+    assert list(state) == list(expected)
+    assert all(torch.equal(state[name], expected[name]) for name in state)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_energy_has_gradients_everywhere(name: LossNetName) -> None:
-    net = build(name)
-    x, y = poses()
+@EACH_NAME
+@pytest.mark.parametrize(("mechanism", "columns"), [("M2", None), ("M4", 51)])
+def test_couplings_start_as_small_as_a_linear_layer_s(
+    name: LossNetName, mechanism: InputMechanism, columns: int | None
+) -> None:
+    width = 64
+    options = {"hidden": width} if name == "mlp" else {"width": width, "depth": 1}
+    net = LOSS_NETS[name].build(skeleton=H36M_17, input=mechanism, **options)
+    weight = net.get_parameter("coupling.weight")
+    assert weight.shape == (width, columns or width)
+    bound = weight.numel() ** -0.5
+    assert 0.97 * bound < weight.abs().max().item() <= bound
+
+
+@EACH_NAME
+@EACH_INPUT
+def test_every_parameter_and_joint_has_a_gradient(
+    name: LossNetName, mechanism: InputMechanism
+) -> None:
+    net = build(name, mechanism)
+    x, y = poses(6, 2)
+    x.requires_grad_(True)
     y.requires_grad_(True)
     net(x, y).square().sum().backward()
     assert y.grad is not None
-    assert y.grad.abs().sum(dim=(0, 1, 3)).min() > 0  # every joint
+    assert y.grad.abs().sum(dim=(0, 1, 3)).min() > 0
+    if mechanism == "M1":
+        assert x.grad is None
+    else:
+        assert x.grad is not None
+        assert x.grad.abs().sum(dim=(0, 1, 3)).min() > 0
     silent = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.any()]
     assert silent == []
 
 
-@pytest.mark.parametrize("name", NAMES)
+@EACH_INPUT
+@pytest.mark.parametrize("bias", ["hop_decay", "spd_table"])
+def test_graph_has_no_inert_number_but_the_keys_biases(
+    mechanism: InputMechanism, bias: str
+) -> None:
+    net = build("graph", mechanism, bias=bias)
+    net(*poses(6, 2)).square().sum().backward()
+    gradients = {n: p.grad.abs() for n, p in net.named_parameters() if p.grad is not None}
+    largest = max(gradient.max().item() for gradient in gradients.values())
+    for name, gradient in gradients.items():
+        inert = gradient < 1e-13 * largest
+        expected = torch.zeros_like(inert)
+        if name.endswith("qkv.bias"):  # adds the same to all logits of a query
+            expected[8:16] = True
+        assert torch.equal(inert, expected), name
+
+
+@EACH_NAME
+@EACH_INPUT
+def test_gradients_are_those_of_the_function(name: LossNetName, mechanism: InputMechanism) -> None:
+    tiny = {"graph": {"width": 4, "depth": 2, "heads": 2, "joint_dim": 2}, "mlp": {"hidden": 4}}
+    net = build(name, mechanism, CHAIN, **tiny[name])
+    names = [n for n, _ in net.named_parameters()]
+
+    def energy(x: Tensor, y: Tensor, *values: Tensor) -> Tensor:
+        state = dict(zip(names, values, strict=True))
+        out: Tensor = torch.func.functional_call(net, state, (x, y))
+        return out
+
+    x, y = poses(2, 1, joints=3)
+    x.requires_grad_(mechanism != "M1")
+    assert torch.autograd.gradcheck(energy, (x, y.requires_grad_(True), *net.parameters()))
+
+
+@EACH_NAME
+def test_m1_does_not_see_2d(name: LossNetName) -> None:
+    net = build(name, "M1")
+    x, y = poses(2, 1)
+    assert torch.equal(net(x, y), net(x + 1.0, y))
+
+
+@EACH_NAME
+@settings(max_examples=15, deadline=None)
+@given(first=st.floats(-2, 2), second=st.floats(-2, 2))
+def test_m4_meets_3d_linearly_given_2d(name: LossNetName, first: float, second: float) -> None:
+    net = build(name, "M4")
+    x, y = poses(2, 1)
+    other_x, other_y = x.flip(0), y.flip(0)
+
+    def local(at: Tensor) -> Tensor:
+        """What of the energy depends on 2D: all of it that is no function of 3D alone."""
+        difference: Tensor = net(x, at) - net(other_x, at)
+        return difference
+
+    combined = local(first * y + second * other_y)
+    torch.testing.assert_close(
+        combined, first * local(y) + second * local(other_y), rtol=1e-8, atol=1e-9
+    )
+
+
+@EACH_NAME
+@EACH_INPUT
+@settings(max_examples=5, deadline=None)
+@given(clips=st.integers(1, 3), frames=st.integers(1, 3))
+def test_a_pose_s_energy_is_its_own(
+    name: LossNetName, mechanism: InputMechanism, clips: int, frames: int
+) -> None:
+    net = build(name, mechanism)
+    x, y = poses(clips, frames)
+    for clip in range(clips):
+        for frame in range(frames):
+            at = (slice(clip, clip + 1), slice(frame, frame + 1))
+            torch.testing.assert_close(net(x[at], y[at]), net(x, y)[at])
+
+
+@EACH_NAME
+@EACH_INPUT
+def test_whole_bodies_have_energies(name: LossNetName, mechanism: InputMechanism) -> None:
+    net = build(name, mechanism, H3WB_133)
+    energy = net(*poses(3, 1, joints=133))
+    assert energy.shape == (3, 1)
+    assert energy.unique().numel() == 3
+
+
+@EACH_NAME
+@EACH_INPUT
 @pytest.mark.parametrize("training", [True, False])
-def test_energy_draws_no_random_numbers(name: LossNetName, training: bool) -> None:
-    net = build(name).train(training)
+def test_energy_draws_no_random_numbers(
+    name: LossNetName, mechanism: InputMechanism, training: bool
+) -> None:
+    net = build(name, mechanism).train(training)
     before = torch.get_rng_state()
-    net(*poses())
+    net(*poses(3, 2))
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_wrong_shapes_are_refused_with_both_shapes(name: LossNetName) -> None:
-    x, y = poses()
+@EACH_NAME
+@EACH_INPUT
+def test_wrong_shapes_are_refused_with_both_shapes(
+    name: LossNetName, mechanism: InputMechanism
+) -> None:
+    x, y = poses(3, 2)
     with pytest.raises(ShapeError, match=r"got \(3, 2, 17, 2\) and \(3, 1, 17, 3\)"):
-        build(name)(x, y[:, :1])
+        build(name, mechanism)(x, y[:, :1])
 
 
 def test_unknown_bias_and_uneven_heads_are_refused() -> None:
     with pytest.raises(ValueError, match="'hop_decay' or 'spd_table', got 'hops'"):
         build("graph", bias="hops")
-    with pytest.raises(ValueError, match="width=16, heads=3"):
+    with pytest.raises(ValueError, match="width=8, heads=3"):
         build("graph", heads=3)
