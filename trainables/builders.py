@@ -12,13 +12,20 @@ from torch import nn
 from torch.optim import Adam, AdamW, Optimizer
 
 from trainables.backbones import BACKBONES
-from trainables.config import TrainingConfig
+from trainables.config import PoseLossName, TrainingConfig
 from trainables.errors import TrainableError
 from trainables.loss_nets import LOSS_NETS
 from trainables.seeding import derive_seed, isolated_rng
 from trainables.skeletons import Skeleton
 
-__all__ = ["Optimizers", "build_backbone", "build_loss_net", "build_optimizers"]
+__all__ = [
+    "Optimizers",
+    "build_backbone",
+    "build_loss_net",
+    "build_loss_optimizer",
+    "build_optimizers",
+    "resolve_pose_loss",
+]
 
 _CPU = torch.device("cpu")
 
@@ -29,7 +36,7 @@ class Optimizers:
 
     Attributes:
         pose_net: Adam on φ with lr_p.
-        loss_net: Adam or AdamW on θ with lr_l; None for a baseline.
+        loss_net: Adam or AdamW on θ with lr_l; None for a baseline, and for a frozen loss-net.
     """
 
     pose_net: Optimizer
@@ -42,9 +49,10 @@ def build_backbone(config: TrainingConfig, skeleton: Skeleton) -> nn.Module:
     Raises:
         TrainableError: If `backbone_options` has a name or value that the net does not take.
     """
+    entry = BACKBONES[config.backbone]
     return _build(
-        BACKBONES[config.backbone].build,
-        {"num_joints": skeleton.num_joints},
+        entry.build,
+        entry.joint_arguments(skeleton),
         config.backbone_options,
         seed=derive_seed(config.seed, "pose_net", "init"),
         where=f"backbone_options of {config.backbone}",
@@ -76,17 +84,35 @@ def build_optimizers(
 ) -> Optimizers:
     """Build separate optimizers for φ and θ, without decay of the rates (A.2.1).
 
+    A loss-net of SEAL-static is frozen by then, and gets none.
+
     Raises:
-        TrainableError: If there is a loss-net and the configuration has no `lr_l`.
+        TrainableError: If a loss-net is to be trained and the configuration has no `lr_l`.
     """
     # fused: one pass over the parameters, three times as fast on the CPU as the others
     pose_optimizer = Adam(pose_net.parameters(), lr=config.lr_p, fused=True)
-    if loss_net is None:
+    if loss_net is None or config.variant == "static":
         return Optimizers(pose_optimizer, None)
+    return Optimizers(pose_optimizer, build_loss_optimizer(config, loss_net))
+
+
+def build_loss_optimizer(config: TrainingConfig, loss_net: nn.Module) -> Optimizer:
+    """Build the optimizer of θ.
+
+    Raises:
+        TrainableError: If the configuration has no `lr_l`.
+    """
     if config.lr_l is None:
         raise TrainableError("a loss-net is to be trained, but lr_l is not set; set lr_l")
     family = AdamW if config.loss_optimizer == "adamw" else Adam
-    return Optimizers(pose_optimizer, family(loss_net.parameters(), lr=config.lr_l, fused=True))
+    return family(loss_net.parameters(), lr=config.lr_l, fused=True)
+
+
+def resolve_pose_loss(config: TrainingConfig) -> PoseLossName:
+    """The supervised loss, with `backbone` replaced by what the net's authors train with."""
+    if config.pose_loss == "backbone":
+        return BACKBONES[config.backbone].official_pose_loss
+    return config.pose_loss
 
 
 def _build(

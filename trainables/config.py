@@ -211,6 +211,11 @@ class TrainingConfig(_Frozen):
             ),
         )
 
+    def without_loss_net(self) -> TrainingConfig:
+        """The same training of the pose-net alone: its baseline."""
+        fields = self.model_dump(exclude={"loss_net", "lr_l", "alpha", *LOSS_NET_FIELDS})
+        return type(self)(**fields, loss_net="none")
+
     @property
     def uses_energy(self) -> bool:
         """Whether a loss-net takes part; with α = 0 it would change nothing of the pose-net."""

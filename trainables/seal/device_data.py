@@ -76,6 +76,10 @@ class DeviceSplit:
         """Sequences of the whole data set."""
         return len(self.sequence_names)
 
+    def scored(self) -> Tensor:
+        """Positions of the poses that are scored, on the CPU, int64."""
+        return self._poses.valid.nonzero().squeeze(1).cpu()
+
     def gather(self, index: Tensor) -> Poses:
         """Copy poses.
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from trainables.config import PoseLossName
 from trainables.metrics.functional import mpjpe
 
-__all__ = ["PoseLossName", "margin_loss", "nce_loss", "pose_loss"]
-
-PoseLossName = Literal["mse", "mse_sum", "mpjpe"]
+__all__ = ["margin_loss", "nce_loss", "pair_loss", "pose_loss", "window_loss"]
 
 
 def pose_loss(name: PoseLossName, pred: Tensor, target: Tensor) -> Tensor:
@@ -30,6 +27,7 @@ def pose_loss(name: PoseLossName, pred: Tensor, target: Tensor) -> Tensor:
 
     Raises:
         ShapeError: If the shapes differ (`mpjpe`).
+        ValueError: For `backbone`, which stands for one of the others.
     """
     match name:
         case "mse":
@@ -38,6 +36,8 @@ def pose_loss(name: PoseLossName, pred: Tensor, target: Tensor) -> Tensor:
             return F.mse_loss(pred, target) * pred.shape[-2]
         case "mpjpe":
             return mpjpe(pred, target).mean()
+        case "backbone":
+            raise ValueError("pose_loss 'backbone' has to be resolved to the net's own loss")
 
 
 def margin_loss(energy_true: Tensor, energy_negatives: Tensor, margins: Tensor) -> Tensor:
@@ -67,3 +67,63 @@ def nce_loss(energy_true: Tensor, energy_negatives: Tensor) -> Tensor:
     """
     logits = -torch.cat([energy_true.unsqueeze(0), energy_negatives])
     return -F.log_softmax(logits, dim=0)[0].mean()
+
+
+def pair_loss(
+    energies: Tensor,
+    poses: Tensor,
+    disturbance: Tensor,
+    *,
+    scale: float,
+    pairs: tuple[Tensor, Tensor],
+) -> Tensor:
+    """Ordering of perturbed negatives: the worse one has the higher energy (Eq. 3).
+
+    The negatives of a pose are sorted by how far their 2D was moved; a pair (i, j), i the worse,
+    costs [κ·MPJPE(ỹ_i, ỹ_j) - E_i + E_j]_+.
+
+    Args:
+        energies: E(x, ỹ_k), (K, B, T).
+        poses: ỹ_k, metres, (K, B, T, J, 3).
+        disturbance: 2D MPJPE between x_k and x, (K, B, T).
+        scale: κ.
+        pairs: Ranks from 0, the least disturbed, of the worse and the better negatives of P
+            pairs, int64, (P,) each.
+
+    Returns:
+        Scalar, mean over pairs and poses.
+    """
+    order = disturbance.argsort(dim=0, stable=True)
+    energies = energies.gather(0, order)
+    poses = poses.gather(0, order[..., None, None].expand_as(poses))
+    worse, better = pairs
+    margins = scale * mpjpe(poses[worse], poses[better])
+    return F.relu(margins - energies[worse] + energies[better]).mean()
+
+
+def window_loss(
+    energies: Tensor, poses: Tensor, *, scale: float, frames: int, shift: int
+) -> Tensor:
+    """Neighbouring windows differ in energy as they differ in pose (Eqs. 4, 5).
+
+    All pairs of windows that start 1 to `shift` frames apart are compared: a pair (t, s) costs
+    [κ·MPJPE(ȳ(t), ȳ(s)) - |Ē(t) - Ē(s)|]_+.
+
+    Args:
+        energies: E(x, ỹ) of each frame, (B, T), T at least `frames` + `shift`.
+        poses: ỹ, metres, (B, T, J, 3).
+        scale: κ.
+        frames: Frames w that a window averages.
+        shift: Largest distance of two starts, frames.
+
+    Returns:
+        Scalar, mean over pairs and clips.
+    """
+    mean_energies = energies.unfold(1, frames, 1).mean(dim=-1)  # (B, T-w+1)
+    mean_poses = poses.unfold(1, frames, 1).mean(dim=-1)  # (B, T-w+1, J, 3)
+    costs = []
+    for apart in range(1, shift + 1):
+        margins = scale * mpjpe(mean_poses[:, apart:], mean_poses[:, :-apart])
+        gaps = (mean_energies[:, apart:] - mean_energies[:, :-apart]).abs()
+        costs.append(F.relu(margins - gaps))
+    return torch.cat(costs, dim=1).mean()

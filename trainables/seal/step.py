@@ -4,113 +4,141 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from trainables.builders import Optimizers
+from trainables.builders import Optimizers, resolve_pose_loss
 from trainables.config import TrainingConfig
-from trainables.metrics.functional import mpjpe
-from trainables.seal.objectives import margin_loss, nce_loss, pose_loss
+from trainables.seal.constraints import length_constraint, symmetry_constraint
+from trainables.seal.loss_net_step import LossNetStep
+from trainables.seal.negatives import NegativePool, build_pool, lift_in_evaluation
+from trainables.seal.objectives import pose_loss
+from trainables.seal.projection import Views
+from trainables.skeletons import Skeleton
 
 __all__ = ["AlternatingStep"]
+
+
+class _Context(NamedTuple):
+    """What negatives are made of, beside the prediction; see `build_pool`."""
+
+    x: Tensor
+    y: Tensor
+    views: Views | None
+    stream: torch.Generator | None
 
 
 class AlternatingStep:
     """Updates θ, then φ through the updated θ, from one pose-net forward pass.
 
     Args:
-        config: Gives α, objective, pose loss, and which poses the energy terms see.
+        config: Gives α, losses, negatives, and which poses the energy terms see.
+        skeleton: Skeleton of the poses, for the explicit constraints.
         pose_net: F_φ.
         loss_net: E_θ; None trains the baseline.
-        optimizers: Their optimizers.
+        optimizers: Their optimizers; a loss-net without one is frozen (SEAL-static).
     """
 
     def __init__(
         self,
         config: TrainingConfig,
         *,
+        skeleton: Skeleton,
         pose_net: nn.Module,
         loss_net: nn.Module | None,
         optimizers: Optimizers,
     ) -> None:
         self._config = config
+        self._skeleton = skeleton
         self._pose_net = pose_net
         self._loss_net = loss_net
-        self._optimizers = optimizers
+        self._optimizer = optimizers.pose_net
+        self._pose_loss = resolve_pose_loss(config)
+        self._loss_net_step = None
+        if loss_net is not None and optimizers.loss_net is not None:
+            self._loss_net_step = LossNetStep(
+                config, loss_net=loss_net, optimizer=optimizers.loss_net
+            )
 
-    def __call__(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Update both nets on one mini-batch, whose poses are in random order.
+    def __call__(
+        self,
+        x: Tensor,
+        y: Tensor,
+        *,
+        views: Views | None = None,
+        stream: torch.Generator | None = None,
+    ) -> dict[str, Tensor]:
+        """Update both nets on one mini-batch, whose clips are in random order.
 
-        The energy terms see the first `energy_poses` of the batch: of poses in random order, a
+        The energy terms see the first `energy_poses` of the batch: of clips in random order, a
         random subset.
 
         Args:
             x: Normalised screen coordinates, (B, T, J, 2).
             y: Root-relative joints, metres, (B, T, J, 3).
+            views: Where the poses are seen from, (B, T, 3) and (B, T, 9); for hard negatives.
+            stream: Random numbers of the negatives, on the poses' device; None for torch's own.
 
         Returns:
-            Detached scalars on the device: `train_pose_loss`, and with a loss-net
-            `train_loss_net_loss`, `train_energy_true` and `train_energy_pred`, both energies
-            by the θ before its update.
+            Detached scalars on the device: `train_pose_loss`, with explicit constraints
+            `train_length_loss` and `train_symmetry_loss`, with a loss-net those of
+            `LossNetStep` (of a frozen one `train_energy_pred` only).
         """
         seen = slice(self._config.energy_poses)
-        negatives = self._lift_in_evaluation(x[seen])
+        seen_views = None if views is None else views.first(len(x[seen]))
+        context = _Context(x[seen], y[seen], seen_views, stream)
+        pool = self._negatives_beforehand(context)
         pred = self._pose_net(x)
-        loss = pose_loss(self._config.pose_loss, pred, y)
-        figures = {"train_pose_loss": loss.detach()}
+        loss, figures = self._supervised_loss(pred, y)
         if self._loss_net is not None:
-            x, y, pred = x[seen], y[seen], pred[seen]
-            if negatives is None:
-                negatives = pred.detach()
-            figures |= self._update_loss_net(self._loss_net, x, y, negatives.unsqueeze(0))
+            if self._loss_net_step is not None:
+                pool = pool or self._negatives(context, pred[seen].detach())
+                figures |= self._loss_net_step(x[seen], y[seen], pool, stream)
             with _frozen(self._loss_net):
-                loss = loss + self._config.alpha * self._loss_net(x, pred).mean()
-        self._optimizers.pose_net.zero_grad(set_to_none=True)
-        loss.backward()
-        self._optimizers.pose_net.step()
+                energy = self._loss_net(x[seen], pred[seen]).mean()
+            loss = loss + self._config.alpha * energy
+            figures.setdefault("train_energy_pred", energy.detach())
+        self._update_pose_net(loss)
         return figures
 
-    @torch.no_grad()
-    def _lift_in_evaluation(self, x: Tensor) -> Tensor | None:
+    def _negatives_beforehand(self, context: _Context) -> NegativePool | None:
         """The authors' negatives: predictions by a pass in evaluation mode; else None.
 
         It comes before the training pass, as in their code, so with the batch norm statistics
         of the steps before. Poses are independent then: only those that are seen are lifted.
         """
-        if self._loss_net is None or self._config.negatives_from == "train_forward":
+        if self._loss_net_step is None or self._config.negatives_from == "train_forward":
             return None
-        self._pose_net.eval()
-        pred: Tensor = self._pose_net(x)
-        self._pose_net.train()
-        return pred
+        return self._negatives(context, lift_in_evaluation(self._pose_net, context.x))
 
-    def _update_loss_net(
-        self, loss_net: nn.Module, x: Tensor, y: Tensor, negatives: Tensor
-    ) -> dict[str, Tensor]:
-        """Tell the truth (B, T, J, 3) from its negatives (K, B, T, J, 3)."""
-        optimizer = self._optimizers.loss_net
-        if optimizer is None:
-            raise ValueError("a loss-net is trained by its own optimizer, and there is none")
-        # truth and negatives share one pass
-        poses = torch.cat([y.unsqueeze(0), negatives])  # (1 + K, B, T, J, 3)
-        inputs = x.expand(len(poses), *x.shape)
-        energies = loss_net(inputs.flatten(0, 1), poses.flatten(0, 1))
-        energies = energies.unflatten(0, (len(poses), -1))  # (1 + K, B, T)
-        energy_true, energy_negatives = energies[0], energies[1:]
-        if self._config.objective == "margin":
-            margins = self._config.margin_scale * mpjpe(negatives, y.expand_as(negatives))
-            loss = margin_loss(energy_true, energy_negatives, margins)
-        else:
-            loss = nce_loss(energy_true, energy_negatives)
-        optimizer.zero_grad(set_to_none=True)
+    def _negatives(self, context: _Context, prediction: Tensor) -> NegativePool:
+        return build_pool(
+            self._config, pose_net=self._pose_net, prediction=prediction, **context._asdict()
+        )
+
+    def _supervised_loss(self, pred: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The part without energy: pose loss and explicit constraints."""
+        config = self._config
+        loss = pose_loss(self._pose_loss, pred, y)
+        figures = {"train_pose_loss": loss.detach()}
+        if config.length_weight > 0:
+            term = length_constraint(pred, y, self._skeleton)
+            figures["train_length_loss"] = term.detach()
+            loss = loss + config.length_weight * term
+        if config.symmetry_weight > 0:
+            term = symmetry_constraint(pred, self._skeleton)
+            figures["train_symmetry_loss"] = term.detach()
+            loss = loss + config.symmetry_weight * term
+        return loss, figures
+
+    def _update_pose_net(self, loss: Tensor) -> None:
+        self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        optimizer.step()
-        return {
-            "train_loss_net_loss": loss.detach(),
-            "train_energy_true": energy_true.detach().mean(),
-            "train_energy_pred": energy_negatives.detach().mean(),
-        }
+        if self._config.grad_clip is not None:
+            nn.utils.clip_grad_norm_(self._pose_net.parameters(), self._config.grad_clip)
+        self._optimizer.step()
 
 
 @contextmanager

@@ -11,17 +11,18 @@ import torch
 from trainables.builders import build_backbone, build_loss_net, build_optimizers
 from trainables.config import TrainingConfig
 from trainables.data.dataset import PoseDataset
-from trainables.errors import CheckpointError, DataError
+from trainables.errors import CheckpointError
+from trainables.seal.batches import Batch, TrainingBatches, run_steps
 from trainables.seal.device_data import load_split
-from trainables.seal.evaluate import evaluate_energies, evaluate_poses
+from trainables.seal.evaluate import evaluate_energies, evaluate_poses, report_poses
 from trainables.seal.monitor import StepMonitor, require_finite
+from trainables.seal.static import fit_loss_net
 from trainables.seal.step import AlternatingStep
-from trainables.seeding import derive_seed, generator, isolated_rng, make_deterministic
+from trainables.seeding import make_deterministic
 
 __all__ = ["SealTrainer"]
 
 _STATE_FORMAT = 1
-_MIN_BATCH = 2  # batch norm has no variance of one pose
 # where the energy terms are thinned out (`energy_poses`), so are validation energies
 _ENERGY_BATCHES_IN_VALIDATION = 16
 
@@ -41,7 +42,7 @@ class SealTrainer:
         dtype: Floating-point type of nets and data.
 
     Raises:
-        DataError: If a split is missing or has too few poses.
+        DataError: If a split is missing or has too few poses, or cameras are needed and unknown.
         TrainableError: If an option of a net does not fit it.
     """
 
@@ -60,9 +61,7 @@ class SealTrainer:
         self._dataset = dataset
         self._device = device
         self._dtype = dtype
-        self._train = load_split(dataset, "train", device=device, dtype=dtype)
-        if len(self._train) < _MIN_BATCH:
-            raise DataError(f"split 'train' of {dataset.name!r} has one pose; it needs two")
+        self._train = TrainingBatches(config, dataset, device=device, dtype=dtype)
         self._val = load_split(
             dataset,
             config.select_on,
@@ -77,6 +76,7 @@ class SealTrainer:
         self._optimizers = build_optimizers(config, self.pose_net, self.loss_net)
         self._update = AlternatingStep(
             config,
+            skeleton=skeleton,
             pose_net=self.pose_net,
             loss_net=self.loss_net,
             optimizers=self._optimizers,
@@ -93,10 +93,12 @@ class SealTrainer:
         Raises:
             NonFiniteError: If a loss or metric is NaN or infinite; the trainer is unusable then.
         """
+        if self.epoch == 0 and self.loss_net is not None and self.config.variant == "static":
+            self._fit_static_loss_net(self.loss_net)
         started = time.perf_counter()
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
-        figures, poses, last_finite = self._train_epoch()
+        figures, clips, last_finite = self._train_epoch(self.epoch + 1)
         trained_s = time.perf_counter() - started
         figures |= self._validate()
         require_finite(figures, epoch=self.epoch + 1, step=self.step, last_finite=last_finite)
@@ -107,7 +109,7 @@ class SealTrainer:
         if self._device.type == "cuda":
             peak = torch.cuda.max_memory_allocated(self._device)
             figures["peak_memory_mb"] = peak / 2**20
-        figures["samples_per_s"] = poses / trained_s
+        figures["samples_per_s"] = clips / trained_s
         figures["epoch_s"] = time.perf_counter() - started
         return figures
 
@@ -118,15 +120,15 @@ class SealTrainer:
             split: `train`, `val` or `test`.
 
         Returns:
-            `mpjpe_mm`, `p_mpjpe_mm`, `n_mpjpe_mm`, `lse`, `lle`, `bsle`: over all frames;
-            `action_mpjpe_mm`: mean over base actions; `poses`; `segments_left_out`.
+            Figures by name, those of `PoseMetrics.compute` with detail.
 
         Raises:
             DataError: If the data set has no such split.
             NonFiniteError: If a metric is NaN or infinite.
         """
         data = load_split(self._dataset, split, device=self._device, dtype=self._dtype)
-        metrics = evaluate_poses(self.pose_net, data, self._dataset.skeleton)
+        report = report_poses(self.pose_net, data, self._dataset.skeleton)
+        metrics = dict(report.figures)
         named = {f"{split}_{name}": value for name, value in metrics.items()}
         require_finite(named, epoch=self.epoch, step=self.step, last_finite={})
         return metrics
@@ -174,38 +176,48 @@ class SealTrainer:
 
     def _parts(self) -> dict[str, torch.nn.Module | torch.optim.Optimizer]:
         """The nets and optimizers by their names in a state."""
-        parts: dict[str, torch.nn.Module | torch.optim.Optimizer] = {
+        parts: dict[str, torch.nn.Module | torch.optim.Optimizer | None] = {
             "pose_net": self.pose_net,
             "pose_optimizer": self._optimizers.pose_net,
+            "loss_net": self.loss_net,
+            "loss_optimizer": self._optimizers.loss_net,
         }
-        if self.loss_net is not None and self._optimizers.loss_net is not None:
-            parts |= {"loss_net": self.loss_net, "loss_optimizer": self._optimizers.loss_net}
-        return parts
+        return {name: part for name, part in parts.items() if part is not None}
 
-    def _train_epoch(self) -> tuple[dict[str, float], int, dict[str, float]]:
-        """Run the steps of an epoch: mean figures, poses seen, figures of the last step."""
-        epoch, seed = self.epoch + 1, self.config.seed
+    def _fit_static_loss_net(self, loss_net: torch.nn.Module) -> None:
+        """Train the loss-net against this training's own baseline, `static_epochs` each."""
+        teacher = SealTrainer(
+            self.config.without_loss_net(), self._dataset, device=self._device, dtype=self._dtype
+        )
+        for epoch in range(1, self.config.static_epochs + 1):
+            teacher._train_epoch(epoch)
+        fit_loss_net(
+            self.config,
+            pose_net=teacher.pose_net,
+            loss_net=loss_net,
+            batches=self._train,
+            device=self._device,
+        )
+
+    def _train_epoch(self, epoch: int) -> tuple[dict[str, float], int, dict[str, float]]:
+        """Run the steps of an epoch: mean figures, clips seen, figures of the last step."""
         self.pose_net.train()
         if self.loss_net is not None:
             self.loss_net.train()
         monitor = StepMonitor(epoch=epoch, first_step=self.step, device=self._device)
-        poses = 0
-        with isolated_rng(derive_seed(seed, "dropout", epoch), self._device):
-            for batch in self._batches(epoch):
-                poses_of_step = self._train.gather(batch)
-                monitor.add(self._update(poses_of_step.x, poses_of_step.y), poses=len(batch))
-                self.step += 1
-                poses += len(batch)
-        return monitor.compute(), poses, monitor.last_finite
+        clips = run_steps(
+            self._train.epoch("data_order", epoch),
+            self._step,
+            monitor,
+            seed=self.config.seed,
+            names=(epoch,),
+            device=self._device,
+        )
+        return monitor.compute(), clips, monitor.last_finite
 
-    def _batches(self, epoch: int) -> list[torch.Tensor]:
-        """Indices of the poses of each step, in the epoch's random order."""
-        stream = generator(self.config.seed, "data_order", epoch)
-        order = torch.randperm(len(self._train), generator=stream)
-        batches = list(order.split(self.config.batch_size))
-        if len(batches[-1]) < _MIN_BATCH:
-            batches.pop()
-        return [batch.to(self._device) for batch in batches[: self.config.steps_per_epoch]]
+    def _step(self, batch: Batch, stream: torch.Generator) -> dict[str, torch.Tensor]:
+        self.step += 1
+        return self._update(batch.x, batch.y, views=batch.views, stream=stream)
 
     def _validate(self) -> dict[str, float]:
         metrics = evaluate_poses(self.pose_net, self._val, self._dataset.skeleton)

@@ -17,6 +17,7 @@ from trainables.config import DataConfig, TrainingConfig
 from trainables.data.dataset import PoseDataset, PoseSplit
 from trainables.errors import CheckpointError, DataError, NonFiniteError
 from trainables.metrics import mpjpe
+from trainables.seal.batches import TrainingBatches
 from trainables.seal.trainer import SealTrainer
 
 CPU = torch.device("cpu")
@@ -243,11 +244,13 @@ def test_batches_of_an_epoch(
     )
     config = make_config(batch_size=batch_size, steps_per_epoch=limit)
     trainer = SealTrainer(config, with_split(tiny_dataset, "train", part), device=CPU)
-    epochs = [trainer._batches(epoch) for epoch in (1, 2)]
-    for batches in epochs:
-        assert [len(batch) for batch in batches] == expected
-        index = torch.cat(batches)
-        assert len(set(index.tolist())) == sum(expected)
+    batches = TrainingBatches(
+        config, with_split(tiny_dataset, "train", part), device=CPU, dtype=torch.float32
+    )
+    epochs = [[batch.x for batch in batches.epoch("data_order", epoch)] for epoch in (1, 2)]
+    for xs in epochs:
+        assert [len(x) for x in xs] == expected
+        assert len(torch.cat(xs).unique(dim=0)) == sum(expected)
     assert not torch.equal(torch.cat(epochs[0]), torch.cat(epochs[1]))
     trainer.run_epoch()
     assert trainer.step == len(expected)
@@ -269,7 +272,8 @@ def test_evaluate_measures_the_whole_split(
     by_action = (errors_mm[walk].mean() + errors_mm[~walk].mean()) / 2
     assert metrics["action_mpjpe_mm"] == pytest.approx(by_action.item(), rel=1e-9)
     assert set(metrics) == {
-        *("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "action_mpjpe_mm"),
+        *("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "mpjve_mm"),
+        *("action_mpjpe_mm", "action_p_mpjpe_mm", "sequence_mpjpe_mm"),
         *("lse", "lle", "bsle", "poses", "segments_left_out"),
     }
 
@@ -298,7 +302,12 @@ def test_a_non_finite_loss_names_step_and_last_finite_figures(
 ) -> None:
     spoilt = with_split(tiny_dataset, "train", spoil(tiny_dataset.splits["train"], np.nan))
     trainer = SealTrainer(make_config(), spoilt, device=CPU)
-    step = next(i for i, batch in enumerate(trainer._batches(1), start=1) if 3 in batch)
+    batches = TrainingBatches(make_config(), spoilt, device=CPU, dtype=torch.float32)
+    step = next(
+        number
+        for number, batch in enumerate(batches.epoch("data_order", 1), start=1)
+        if batch.y.isnan().any()
+    )
     with pytest.raises(NonFiniteError, match=f"epoch 1, step {step};") as caught:
         trainer.run_epoch()
     assert caught.value.what == "train_pose_loss"
@@ -351,7 +360,7 @@ def test_missing_and_too_small_splits_are_named(
         SealTrainer(make_config(), without, device=CPU)
     whole = tiny_dataset.splits["train"]
     one = PoseSplit(whole.x[:1], whole.y[:1], None, whole.sequence[:1], whole.frame[:1])
-    with pytest.raises(DataError, match="has one pose; it needs two"):
+    with pytest.raises(DataError, match="has 1 poses to train on; it needs 2"):
         SealTrainer(make_config(), with_split(tiny_dataset, "train", one), device=CPU)
     trainer = SealTrainer(make_config(), tiny_dataset, device=CPU)
     with pytest.raises(DataError, match="no poses in split 'holdout'"):

@@ -1,0 +1,149 @@
+"""Negatives: the poses that the loss-net learns to tell from the truth (3.6)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from trainables.config import TrainingConfig
+from trainables.seal.projection import Views, reprojection_errors, select
+
+__all__ = ["NegativePool", "build_pool", "disc_noise", "lift_in_evaluation", "rank_pairs"]
+
+
+@dataclass(frozen=True)
+class NegativePool:
+    """Negatives of a batch; those that serve several terms are in it once.
+
+    Attributes:
+        poses: Predictions first, then those from perturbed 2D, metres, (P, B, T, J, 3).
+        predictions: How many of them are the prediction itself, 0 or 1.
+        disturbance: 2D MPJPE of each perturbation, (P - `predictions`, B, T); None without.
+        objective: Those that the objective sees.
+        choice: Of these, the one it sees alone, (B, T), int64; None for all.
+    """
+
+    poses: Tensor
+    predictions: int
+    disturbance: Tensor | None
+    objective: slice
+    choice: Tensor | None = None
+
+    @property
+    def perturbed(self) -> slice:
+        """Those from perturbed 2D."""
+        return slice(self.predictions, None)
+
+    def for_objective(self, values: Tensor) -> Tensor:
+        """What belongs to the negatives that the objective sees, of (P, B, T, ...)."""
+        seen = values[self.objective]
+        return seen if self.choice is None else select(seen, self.choice)
+
+
+def build_pool(
+    config: TrainingConfig,
+    *,
+    pose_net: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    prediction: Tensor,
+    views: Views | None,
+    stream: torch.Generator | None,
+) -> NegativePool:
+    """Collect the negatives of a batch.
+
+    Args:
+        config: Says which.
+        pose_net: F_φ; in the mode in which it came afterwards, its buffers untouched.
+        x: Normalised screen coordinates, (B, T, J, 2).
+        y: Ground truth, metres, (B, T, J, 3).
+        prediction: ỹ, detached, same shape and unit.
+        views: Where the poses are seen from; needed for hard negatives.
+        stream: Random numbers of the perturbations, on the poses' device.
+    """
+    parts, disturbance = [], None
+    if config.negatives != "perturbation" or config.window_weight > 0:
+        parts.append(prediction.unsqueeze(0))
+    predictions = len(parts)
+    if config.perturbs:
+        noise = disc_noise(x, config.num_perturbations, config.perturbation_radius, stream)
+        disturbance = torch.linalg.vector_norm(noise, dim=-1).mean(dim=-1)
+        lifted = lift_in_evaluation(pose_net, (x + noise).flatten(0, 1))
+        parts.append(lifted.unflatten(0, noise.shape[:2]))
+    objective = {
+        "prediction": slice(0, 1),
+        "perturbation": slice(predictions, None),
+        "both": slice(None),
+    }[config.negatives]
+    pool = NegativePool(torch.cat(parts), predictions, disturbance, objective)
+    if not config.hard_negatives:
+        return pool
+    if views is None:
+        raise ValueError("hard negatives are chosen by projection: views are needed")
+    errors = reprojection_errors(pool.poses[objective], y, views).mean(dim=-1)
+    pool = replace(pool, choice=errors.argmin(dim=0))
+    if config.pair_weight > 0 or config.window_weight > 0:
+        return pool
+    # nothing else looks at the others: their energies need not be computed
+    return NegativePool(pool.for_objective(pool.poses), 0, None, slice(None))
+
+
+def disc_noise(like: Tensor, count: int, radius: float, stream: torch.Generator | None) -> Tensor:
+    """Draw displacements uniformly from a disc, one for each joint (Eq. 1).
+
+    Args:
+        like: 2D poses, (B, T, J, 2).
+        count: Displacements K of each joint.
+        radius: R_max, unit of `like`.
+        stream: Random numbers, on the device of `like`; None for torch's own.
+
+    Returns:
+        (K, B, T, J, 2), device and dtype of `like`.
+    """
+    shape = (count, *like.shape[:-1])
+    # in float32 whatever the poses are in, so that the same numbers come out for all
+    area, turn = (
+        torch.rand(shape, generator=stream, device=like.device).to(like.dtype) for _ in range(2)
+    )
+    distance, angle = radius * area.sqrt(), 2 * math.pi * turn
+    return torch.stack([distance * angle.cos(), distance * angle.sin()], dim=-1)
+
+
+def rank_pairs(
+    count: int, stream: torch.Generator | None, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Pairs of ranks that the pair regulariser compares: adjacent ones, and as many at random.
+
+    Args:
+        count: Negatives K, at least 2.
+        stream: Random numbers, on `device`; None for torch's own.
+        device: Where the result is.
+
+    Returns:
+        Ranks of the worse and of the better one, int64, (2(K-1),) each.
+    """
+    better = torch.arange(count - 1, device=device)
+    first = torch.randint(count, better.shape, generator=stream, device=device)
+    ahead = torch.randint(1, count, better.shape, generator=stream, device=device)
+    second = (first + ahead) % count
+    return (
+        torch.cat([better + 1, torch.maximum(first, second)]),
+        torch.cat([better, torch.minimum(first, second)]),
+    )
+
+
+@torch.no_grad()
+def lift_in_evaluation(pose_net: nn.Module, x: Tensor) -> Tensor:
+    """Lift by a pass in evaluation mode, (B, T, J, 2) to (B, T, J, 3), without gradient.
+
+    Deterministic, and it leaves the batch norm statistics alone. In training mode each pose
+    would depend on its batch, and a perturbation would bring new dropout with it.
+    """
+    was_training = pose_net.training
+    pose_net.eval()
+    pred: Tensor = pose_net(x)
+    pose_net.train(was_training)
+    return pred

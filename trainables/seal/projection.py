@@ -1,0 +1,162 @@
+"""Camera projection on tensors, and the choice of hypotheses by it (3.6)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainables.data.dataset import Camera, PoseDataset
+from trainables.errors import DataError
+from trainables.seal.device_data import require_split
+
+__all__ = [
+    "SplitViews",
+    "Views",
+    "camera_row",
+    "load_views",
+    "project_to_screen",
+    "reprojection_errors",
+    "select",
+]
+
+_NEAREST_M = 0.1
+_WIDEST_TANGENT = 1.0
+
+
+class Views(NamedTuple):
+    """Where poses are seen from.
+
+    Attributes:
+        root: Origin of each pose in the camera frame, metres, (..., 3).
+        camera: Row of its camera, (..., 9), as `camera_row` returns it.
+    """
+
+    root: Tensor
+    camera: Tensor
+
+    def first(self, count: int) -> Views:
+        """Views of the first clips of a batch."""
+        return Views(self.root[:count], self.camera[:count])
+
+
+class SplitViews(NamedTuple):
+    """Views of all poses of a split.
+
+    Attributes:
+        root: (N, 3), metres.
+        camera: Rows of the cameras of all sequences of the data set, (S, 9).
+    """
+
+    root: Tensor
+    camera: Tensor
+
+    def gather(self, frames: Tensor, sequence: Tensor) -> Views:
+        """Views of clips.
+
+        Args:
+            frames: Positions of their frames in the split, (B, T), int64.
+            sequence: Sequence of each clip, (B,), int64.
+        """
+        camera = self.camera[sequence][:, None].expand(-1, frames.shape[1], -1)
+        return Views(self.root[frames], camera)
+
+
+def camera_row(camera: Camera) -> list[float]:
+    """fx, fy, cx, cy in normalised screen coordinates, k1, k2, k3, p1, p2."""
+    scale = 2.0 / camera.width
+    fx, fy = (value * scale for value in camera.focal)
+    cx = camera.center[0] * scale - 1.0
+    cy = camera.center[1] * scale - camera.height / camera.width
+    return [fx, fy, cx, cy, *camera.radial, *camera.tangential]
+
+
+def project_to_screen(points: Tensor, camera: Tensor) -> Tensor:
+    """Project camera-frame points to normalised screen coordinates, lens distortion included.
+
+    Human3.6M's model, as `trainables.data.cameras.project`. Points can be anywhere: the slope
+    of the ray is limited to 1 in each direction, as in VideoPose3D, and the depth from below.
+
+    Args:
+        points: Camera frame, metres, (..., J, 3).
+        camera: Rows of `camera_row`, (..., 9).
+
+    Returns:
+        (..., J, 2).
+    """
+    depth = points[..., 2:].clamp(min=_NEAREST_M)
+    flat = (points[..., :2] / depth).clamp(-_WIDEST_TANGENT, _WIDEST_TANGENT)
+    focal, center, radial, tangential = camera.unsqueeze(-2).split([2, 2, 3, 2], dim=-1)
+    square = flat.square().sum(dim=-1, keepdim=True)
+    powers = torch.cat([square, square.square(), square**3], dim=-1)
+    stretch = 1.0 + (radial * powers).sum(dim=-1, keepdim=True)
+    tilt = (tangential * flat).sum(dim=-1, keepdim=True)
+    screen: Tensor = (flat * (stretch + tilt) + tangential * square) * focal + center
+    return screen
+
+
+def reprojection_errors(hypotheses: Tensor, truth: Tensor, views: Views) -> Tensor:
+    """Per-joint distances in the image between hypotheses and ground truth, MPJPE_2D's terms.
+
+    Args:
+        hypotheses: Root-relative poses, metres, (H, ..., J, 3).
+        truth: Ground truth, root-relative, metres, (..., J, 3).
+        views: Where the poses are seen from, (..., 3) and (..., 9).
+
+    Returns:
+        Normalised screen coordinates, (H, ..., J).
+    """
+    root = views.root.unsqueeze(-2)
+    seen = project_to_screen(hypotheses + root, views.camera)
+    wanted = project_to_screen(truth + root, views.camera)
+    errors: Tensor = torch.linalg.vector_norm(seen - wanted, dim=-1)
+    return errors
+
+
+def select(values: Tensor, choice: Tensor) -> Tensor:
+    """One of several values for each pose.
+
+    Args:
+        values: (H, B, T, ...).
+        choice: Which, (B, T), int64.
+
+    Returns:
+        (1, B, T, ...).
+    """
+    index = choice.view(1, *choice.shape, *(1 for _ in values.shape[3:]))
+    return values.gather(0, index.expand(1, *values.shape[1:]))
+
+
+def load_views(
+    dataset: PoseDataset, name: str, *, device: torch.device, dtype: torch.dtype
+) -> SplitViews:
+    """Bring root positions and cameras of a split to the device.
+
+    Raises:
+        DataError: If the data set has no such split, no root positions, or a sequence of the
+            split without a calibrated camera.
+    """
+    split = require_split(dataset, name)
+    needs = "choosing hard negatives needs to project poses"
+    if split.root is None:
+        raise DataError(
+            f"data set {dataset.name!r} does not know where the root is; {needs}: "
+            "set hard_negatives=false, or use data with camera-frame positions"
+        )
+    rows = []
+    for number, info in enumerate(dataset.sequences):
+        if info.camera is None:
+            if number in np.unique(split.sequence):
+                raise DataError(
+                    f"data set {dataset.name!r} has no camera for {info.subject} "
+                    f"{info.action!r}; {needs}: set hard_negatives=false, or use calibrated data"
+                )
+            rows.append([0.0] * 9)
+            continue
+        rows.append(camera_row(info.camera))
+    return SplitViews(
+        root=torch.tensor(split.root).to(device, dtype),
+        camera=torch.tensor(rows, dtype=torch.float64).to(device, dtype),
+    )

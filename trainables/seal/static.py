@@ -1,0 +1,67 @@
+"""SEAL-static: a loss-net that is trained first, and then frozen (paper, 3.2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from trainables.builders import build_loss_optimizer
+from trainables.config import TrainingConfig
+from trainables.seal.batches import Batch, TrainingBatches, run_steps
+from trainables.seal.loss_net_step import LossNetStep
+from trainables.seal.monitor import StepMonitor
+from trainables.seal.negatives import build_pool, lift_in_evaluation
+
+__all__ = ["fit_loss_net"]
+
+
+def fit_loss_net(
+    config: TrainingConfig,
+    *,
+    pose_net: nn.Module,
+    loss_net: nn.Module,
+    batches: TrainingBatches,
+    device: torch.device,
+) -> None:
+    """Train the loss-net for `static_epochs` against the predictions of a fixed pose-net.
+
+    Args:
+        config: Gives objective, negatives, rate and epochs.
+        pose_net: A trained F_φ; left as it is.
+        loss_net: E_θ; trained in place.
+        batches: The training split.
+        device: Where the nets are.
+
+    Raises:
+        NonFiniteError: If a loss is NaN or infinite.
+    """
+    update = LossNetStep(
+        config, loss_net=loss_net, optimizer=build_loss_optimizer(config, loss_net)
+    )
+    seen = slice(config.energy_poses)
+
+    def step(batch: Batch, stream: torch.Generator) -> dict[str, Tensor]:
+        x, y = batch.x[seen], batch.y[seen]
+        pool = build_pool(
+            config,
+            pose_net=pose_net,
+            x=x,
+            y=y,
+            prediction=lift_in_evaluation(pose_net, x),
+            views=None if batch.views is None else batch.views.first(len(x)),
+            stream=stream,
+        )
+        return update(x, y, pool, stream)
+
+    loss_net.train()
+    for epoch in range(1, config.static_epochs + 1):
+        monitor = StepMonitor(epoch=0, first_step=0, device=device)
+        run_steps(
+            batches.epoch("static_data_order", epoch),
+            step,
+            monitor,
+            seed=config.seed,
+            names=("static", epoch),
+            device=device,
+        )
+        monitor.compute()
