@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from search_spaces.errors import SpaceError
-from search_spaces.params import FloatParameter
-from search_spaces.space import (
+from search_spaces.files import load_space, space_names
+from search_spaces.hyperparameters import (
+    HYPERPARAMETERS,
+    OPTIONAL_PARAMETERS,
     STAGE_PARAMETERS,
-    GreedySpace,
-    StageSpace,
-    load_space,
-    space_names,
+    Hyperparameter,
 )
+from search_spaces.params import FloatParameter, IntParameter, Parameter
+from search_spaces.space import GreedySpace, StageSpace
 
 __all__ = [
+    "HYPERPARAMETERS",
+    "OPTIONAL_PARAMETERS",
     "STAGE_PARAMETERS",
     "FloatParameter",
     "GreedySpace",
+    "Hyperparameter",
+    "IntParameter",
+    "Parameter",
     "SpaceError",
     "StageSpace",
     "load_space",

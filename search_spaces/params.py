@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -15,19 +15,16 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from search_spaces.hyperparameters import HYPERPARAMETERS
+
 __all__ = [
-    "NON_NEGATIVE_PARAMETERS",
-    "POSITIVE_PARAMETERS",
     "FloatParameter",
+    "IntParameter",
+    "Parameter",
     "fault",
+    "parse_parameter",
     "range_faults",
 ]
-
-POSITIVE_PARAMETERS = frozenset({"lr_p", "lr_l"})
-"""Learning rates: zero would train nothing and look like a result (Algorithm 1)."""
-
-NON_NEGATIVE_PARAMETERS = frozenset({"alpha"})
-"""The energy's weight; 0 is the baseline, a negative one would reward implausible poses."""
 
 
 def fault(location: tuple[str | int, ...], found: object, message: str) -> InitErrorDetails:
@@ -42,19 +39,19 @@ def fault(location: tuple[str | int, ...], found: object, message: str) -> InitE
 
 
 def _refuse_bool(value: object) -> object:
-    """Pydantic would read `true` as 1.0."""
+    """Pydantic would read `true` as 1."""
     if isinstance(value, bool):
         raise PydanticCustomError("search_space", "expected a number")
     return value
 
 
-Number = Annotated[float, BeforeValidator(_refuse_bool), Field(allow_inf_nan=False)]
+RealNumber = Annotated[float, BeforeValidator(_refuse_bool), Field(allow_inf_nan=False)]
+WholeNumber = Annotated[int, BeforeValidator(_refuse_bool)]
+NumberT = TypeVar("NumberT", bound=float)
 
 
-class FloatParameter(BaseModel):
-    """A real-valued hyperparameter: a range, and optionally a grid of values within it.
-
-    With only `grid` given, the range is the grid's, on a log scale if all values are positive.
+class _Ranged(BaseModel, Generic[NumberT]):
+    """A range, and optionally a grid of values within it.
 
     Attributes:
         low: Smallest value, inclusive.
@@ -65,10 +62,12 @@ class FloatParameter(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    low: Number
-    high: Number
+    log_by_default: ClassVar[bool] = False
+
+    low: NumberT
+    high: NumberT
     log: bool = False
-    grid: tuple[Number, ...] | None = None
+    grid: tuple[NumberT, ...] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -78,17 +77,21 @@ class FloatParameter(BaseModel):
         if "low" in value or "high" in value:
             return value
         try:
-            numbers = [float(item) for item in value["grid"]]
-        except (TypeError, ValueError):
+            numbers = [cls._number(item) for item in value["grid"]]
+        except (OverflowError, TypeError, ValueError):
             numbers = []  # the field's own check names the bad value
-        low, high = (min(numbers), max(numbers)) if numbers else (0.0, 1.0)
-        return {"log": low > 0, **value, "low": low, "high": high}
+        low, high = (min(numbers), max(numbers)) if numbers else (0, 1)
+        return {"log": cls.log_by_default and low > 0, **value, "low": low, "high": high}
+
+    @classmethod
+    def _number(cls, value: Any) -> float:
+        return float(value)
 
     @model_validator(mode="after")
-    def _check(self) -> FloatParameter:
+    def _check(self) -> _Ranged[NumberT]:
         faults = [*self._bound_faults(), *self._grid_faults()]
         if faults:
-            raise ValidationError.from_exception_data("FloatParameter", faults)
+            raise ValidationError.from_exception_data(type(self).__name__, faults)
         return self
 
     def _bound_faults(self) -> list[InitErrorDetails]:
@@ -115,10 +118,57 @@ class FloatParameter(BaseModel):
         return faults
 
 
-def range_faults(name: str, parameter: FloatParameter) -> list[InitErrorDetails]:
+class FloatParameter(_Ranged[RealNumber]):
+    """A real-valued hyperparameter.
+
+    With only `grid` given, the range is the grid's, on a log scale if all values are positive.
+    """
+
+    log_by_default: ClassVar[bool] = True
+
+
+class IntParameter(_Ranged[WholeNumber]):
+    """A hyperparameter of whole numbers.
+
+    With only `grid` given, the range is the grid's, on a linear scale.
+
+    Attributes:
+        type: Tells its JSON form from that of a `FloatParameter`.
+    """
+
+    type: Literal["int"] = "int"
+
+    @classmethod
+    def _number(cls, value: Any) -> int:
+        number = int(value)
+        if number != float(value):
+            raise ValueError(f"{value!r} is no whole number")
+        return number
+
+
+Parameter = FloatParameter | IntParameter
+
+
+def parse_parameter(name: str, value: object) -> Parameter:
+    """Read a hyperparameter: whole numbers where its name or its `type: int` asks for them.
+
+    Raises:
+        pydantic.ValidationError: If it is malformed.
+    """
+    known = HYPERPARAMETERS.get(name)
+    whole = known is not None and known.whole
+    if whole or (isinstance(value, Mapping) and value.get("type") == "int"):
+        return IntParameter.model_validate(value)
+    return FloatParameter.model_validate(value)
+
+
+def range_faults(name: str, parameter: Parameter) -> list[InitErrorDetails]:
     """What is wrong with a parameter's range because of what its name stands for."""
-    if name in POSITIVE_PARAMETERS and parameter.low <= 0:
-        return [fault((name, "low"), parameter.low, "must be > 0, being a learning rate")]
-    if name in NON_NEGATIVE_PARAMETERS and parameter.low < 0:
-        return [fault((name, "low"), parameter.low, "must be >= 0, being the energy's weight")]
-    return []
+    known = HYPERPARAMETERS.get(name)
+    if known is None or parameter.low > known.least:
+        return []
+    if parameter.low == known.least and not known.open:
+        return []
+    sign = ">" if known.open else ">="
+    message = f"must be {sign} {known.least}, being {known.meaning}"
+    return [fault((name, "low"), parameter.low, message)]

@@ -1,14 +1,11 @@
-"""Named search spaces of the greedy protocol, and their YAML files."""
+"""Search spaces of the greedy protocol."""
 
 from __future__ import annotations
 
-import importlib.resources
 import itertools
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -21,21 +18,13 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from search_spaces.errors import SpaceError
-from search_spaces.params import FloatParameter, fault, range_faults
+from search_spaces.hyperparameters import OPTIONAL_PARAMETERS, STAGE_PARAMETERS
+from search_spaces.params import Parameter, fault, parse_parameter, range_faults
 
-__all__ = ["STAGE_PARAMETERS", "GreedySpace", "StageSpace", "load_space", "space_names"]
-
-STAGE_PARAMETERS: Mapping[str, tuple[str, ...]] = {
-    "lr_p": ("lr_p",),
-    "lr_l": ("lr_l", "alpha"),
-    "alpha": ("alpha",),
-}
-"""The default protocol's stages and what each tunes (paper A.5)."""
-
-FILE_SUFFIXES = (".yaml", ".yml")
+__all__ = ["GreedySpace", "StageSpace"]
 
 
-class StageSpace(RootModel[dict[str, FloatParameter]]):
+class StageSpace(RootModel[dict[str, Parameter]]):
     """What one stage tunes: parameters by name, in order."""
 
     model_config = ConfigDict(frozen=True)
@@ -46,11 +35,11 @@ class StageSpace(RootModel[dict[str, FloatParameter]]):
         """Check all parameters, so that a fault in one does not hide those of another."""
         if not isinstance(value, Mapping):
             return value
-        parameters: dict[str, FloatParameter] = {}
+        parameters: dict[str, Parameter] = {}
         faults: list[InitErrorDetails] = []
         for name, raw in value.items():
             try:
-                parameters[name] = FloatParameter.model_validate(raw)
+                parameters[name] = parse_parameter(str(name), raw)
             except ValidationError as error:
                 faults.extend(_prefixed(str(name), error))
             else:
@@ -66,7 +55,7 @@ class StageSpace(RootModel[dict[str, FloatParameter]]):
         return self
 
     @property
-    def parameters(self) -> Mapping[str, FloatParameter]:
+    def parameters(self) -> Mapping[str, Parameter]:
         """Parameters by name, in declared order."""
         return self.root
 
@@ -95,6 +84,11 @@ class StageSpace(RootModel[dict[str, FloatParameter]]):
         values = [grid for grid in grids.values() if grid is not None]
         return [dict(zip(grids, point, strict=True)) for point in itertools.product(*values)]
 
+    def corners(self) -> list[dict[str, float]]:
+        """All combinations of the ends of the ranges."""
+        ends = [(item.low, item.high) for item in self.root.values()]
+        return [dict(zip(self.root, point, strict=True)) for point in itertools.product(*ends)]
+
 
 class GreedySpace(BaseModel):
     """The search space of a whole greedy run.
@@ -102,13 +96,16 @@ class GreedySpace(BaseModel):
     Attributes:
         name: Short name, shown in reports.
         description: One sentence for people.
-        stages: What each stage tunes; the keys are those of `STAGE_PARAMETERS`.
+        source: Where its values come from.
+        stages: What each stage tunes: all of its `STAGE_PARAMETERS`, and any of its
+            `OPTIONAL_PARAMETERS`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1)
     description: str = ""
+    source: str = ""
     stages: Mapping[str, StageSpace]
 
     @field_validator("stages", mode="after")
@@ -123,67 +120,35 @@ class GreedySpace(BaseModel):
             if name not in STAGE_PARAMETERS:
                 expected = f"is no stage; expected one of {', '.join(STAGE_PARAMETERS)}"
                 faults.append(fault((name,), list(stage.names), expected))
-            elif set(stage.names) != set(STAGE_PARAMETERS[name]):
-                expected = f"must tune exactly {', '.join(STAGE_PARAMETERS[name])}"
-                faults.append(fault((name,), list(stage.names), expected))
+            else:
+                faults += _name_faults(name, stage)
         if faults:
             raise ValidationError.from_exception_data("GreedySpace", faults)
         # declared order is the protocol's order, whatever the file's
         return {name: stages[name] for name in STAGE_PARAMETERS}
 
+    def grid_trainings(self) -> tuple[int, ...] | None:
+        """Trainings of each stage's grid; None where a parameter has a range only.
 
-def space_names() -> tuple[str, ...]:
-    """Names of the bundled spaces, sorted."""
-    folder = importlib.resources.files("search_spaces") / "presets"
-    names = (Path(item.name) for item in folder.iterdir())
-    return tuple(sorted(name.stem for name in names if name.suffix in FILE_SUFFIXES))
-
-
-def load_space(name_or_path: str) -> GreedySpace:
-    """Load a bundled space by name, or a space from a YAML file.
-
-    Args:
-        name_or_path: A name of `space_names()`, or a path (it ends in `.yaml` or `.yml`, or
-            has a folder in it).
-
-    Raises:
-        SpaceError: If the name is unknown, the file cannot be read, or the space is malformed;
-            then all faults are listed, each with its field, what was found and what is
-            expected.
-    """
-    if name_or_path in space_names():
-        preset = importlib.resources.files("search_spaces") / "presets" / f"{name_or_path}.yaml"
-        return _parse(preset.read_text(encoding="utf-8"), source=f"preset {name_or_path}")
-    path = Path(name_or_path)
-    if path.suffix not in FILE_SUFFIXES and len(path.parts) < 2:
-        raise SpaceError(
-            f"unknown search space {name_or_path!r}; known: {', '.join(space_names())}; "
-            "or give the path of a YAML file"
-        )
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise SpaceError(
-            f"search space file {name_or_path} cannot be read: {reason}; "
-            f"give the path of a YAML file, or one of {', '.join(space_names())}"
-        ) from error
-    return _parse(text, source=name_or_path)
+        The last stage takes over what the stage before it has trained (A.5).
+        """
+        try:
+            points = {name: stage.grid_points() for name, stage in self.stages.items()}
+        except SpaceError:
+            return None
+        trained = {point["alpha"] for point in points["lr_l"]}
+        points["alpha"] = [point for point in points["alpha"] if point["alpha"] not in trained]
+        return tuple(len(found) for found in points.values())
 
 
-def _parse(text: str, *, source: str) -> GreedySpace:
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SpaceError(f"{source} is not valid YAML: {error}") from error
-    if not isinstance(content, Mapping):
-        raise SpaceError(
-            f"{source}: found {type(content).__name__}, expected a mapping with name and stages"
-        )
-    try:
-        return GreedySpace.model_validate(content)
-    except ValidationError as error:
-        raise SpaceError(_message(error, source)) from error
+def _name_faults(stage: str, space: StageSpace) -> list[InitErrorDetails]:
+    required, optional = STAGE_PARAMETERS[stage], OPTIONAL_PARAMETERS[stage]
+    names = set(space.names)
+    if names >= set(required) and names <= {*required, *optional}:
+        return []
+    expected = f"must tune {', '.join(required)}, and "
+    expected += f"may tune {', '.join(optional)}" if optional else "nothing else"
+    return [fault((stage,), list(space.names), expected)]
 
 
 def _prefixed(name: str, error: ValidationError) -> list[InitErrorDetails]:
@@ -192,16 +157,3 @@ def _prefixed(name: str, error: ValidationError) -> list[InitErrorDetails]:
         fault((name, *line["loc"]), line["input"], line["msg"])
         for line in error.errors(include_url=False)
     ]
-
-
-def _message(error: ValidationError, source: str) -> str:
-    lines = []
-    for line in error.errors(include_url=False):
-        field = ".".join(str(part) for part in line["loc"])
-        found = "" if line["type"] == "missing" else f" = {line['input']!r}"
-        lines.append(f"{field}{found}: {line['msg'][0].lower()}{line['msg'][1:]}")
-    if len(lines) == 1:
-        return f"search space {source}: {lines[0]}"
-    return f"search space {source}, {len(lines)} problems:\n" + "\n".join(
-        f"  - {line}" for line in lines
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ from tuner.presets import PresetName
 from tuner.protocol.stages import SamplerKind
 from tuner.records import digest
 
-__all__ = ["GreedyConfig", "describe_faults", "parse_greedy_config"]
+__all__ = ["GreedyConfig", "describe_fault", "describe_faults", "parse_greedy_config"]
 
 
 class GreedyConfig(BaseModel):
@@ -28,7 +29,8 @@ class GreedyConfig(BaseModel):
         input: How the loss-net sees 2D and 3D.
         preset: How much is trained.
         sampler: How points are chosen.
-        space: Search space, a name or a YAML file; None for the preset's.
+        space: Search space, a name or a YAML file; None for the preset's, in the form for the
+            backbone where there is one.
         trials: Trials per stage for `random` and `tpe`; None for the preset's.
         epochs: Epochs per training; None for the preset's.
         select_on: Split that trials are compared on; `test` is what the paper did.
@@ -50,7 +52,7 @@ class GreedyConfig(BaseModel):
     keypoints: str = "gt"
     loss_net: Literal["graph", "mlp"] = "graph"
     objective: Literal["margin", "nce"] = "margin"
-    input: Literal["M3"] = "M3"
+    input: Literal["M1", "M2", "M3", "M4"] = "M3"
     preset: PresetName = "quick"
     sampler: SamplerKind = "grid"
     space: str | None = None
@@ -110,13 +112,15 @@ def parse_greedy_config(values: dict[str, Any]) -> GreedyConfig:
 
 def describe_faults(error: ValidationError, *, prefix: str = "--") -> list[str]:
     """One line per fault: option, what was found, what is expected."""
-    faults = []
-    for line in error.errors(include_url=False):
-        where = ".".join(str(part) for part in line["loc"])
-        option = f"{prefix}{where.replace('_', '-') if prefix == '--' else where}"
-        message = line["msg"].removeprefix("Value error, ")
-        if line["type"] == "extra_forbidden":
-            message = "is no known option"
-        found = "" if line["type"] == "missing" or not where else f" = {line['input']!r}"
-        faults.append(f"{option if where else 'configuration'}{found}: {message}")
-    return faults
+    return [describe_fault(line, prefix=prefix) for line in error.errors(include_url=False)]
+
+
+def describe_fault(line: Mapping[str, Any], *, prefix: str) -> str:
+    """One line of a `ValidationError` for people."""
+    where = ".".join(str(part) for part in line["loc"])
+    option = f"{prefix}{where.replace('_', '-') if prefix == '--' else where}"
+    message = line["msg"].removeprefix("Value error, ")
+    if line["type"] == "extra_forbidden":
+        message = "is no known option"
+    found = "" if line["type"] == "missing" or not where else f" = {line['input']!r}"
+    return f"{option if where else 'configuration'}{found}: {message}"

@@ -7,7 +7,15 @@ import pytest
 
 from search_spaces import load_space, space_names
 
-BUNDLED = ("paper", "quick", "standard", "wide")
+BACKBONES = ("semgcn", "simplebaseline", "videopose")
+BUNDLED = tuple(
+    sorted(
+        [
+            *("constraints", "negatives", "paper", "quick", "standard", "wide"),
+            *(f"{backbone}-{kind}" for backbone in BACKBONES for kind in ("paper", "wide")),
+        ]
+    )
+)
 
 
 def test_every_bundled_file_is_listed() -> None:
@@ -21,6 +29,7 @@ def test_presets_load_under_their_own_name_and_have_grids(name: str) -> None:
     space = load_space(name)
     assert space.name == name
     assert space.description
+    assert space.source
     for stage in space.stages.values():
         assert stage.grid_points()
 
@@ -32,6 +41,34 @@ def test_stage_three_repeats_the_alphas_of_stage_two(name: str) -> None:
     third = {point["alpha"] for point in stages["alpha"].grid_points()}
     second = {point["alpha"] for point in stages["lr_l"].grid_points()}
     assert second < third
+
+
+@pytest.mark.parametrize("name", [name for name in BUNDLED if name != "quick"])
+def test_ranges_hold_the_paper_s_winner(name: str) -> None:
+    """Except for `quick`, meant for short trainings, they hold the values of A.5."""
+    stages = load_space(name).stages
+    for stage, tuned, value in (
+        ("lr_p", "lr_p", 1e-4),
+        ("lr_l", "lr_l", 1e-4),
+        ("alpha", "alpha", 5e-3),
+    ):
+        parameter = stages[stage].parameters[tuned]
+        assert parameter.low <= value <= parameter.high
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("kind", ["paper", "wide"])
+def test_backbones_differ_from_the_general_space_in_lr_p_alone(backbone: str, kind: str) -> None:
+    own, general = load_space(f"{backbone}-{kind}").stages, load_space(kind).stages
+    assert own["lr_l"] == general["lr_l"]
+    assert own["alpha"] == general["alpha"]
+    assert (own["lr_p"] == general["lr_p"]) is (backbone == "videopose")
+
+
+def test_the_space_of_negatives_holds_the_values_of_table_7() -> None:
+    tuned = load_space("negatives").stages["lr_l"].parameters
+    assert 1e-3 in (tuned["pair_weight"].grid or ())
+    assert 3 in (tuned["num_perturbations"].grid or ())
 
 
 def test_the_papers_grid_is_that_of_its_table_8() -> None:

@@ -4,7 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from search_spaces import GreedySpace, SpaceError, StageSpace, load_space
+from search_spaces import (
+    HYPERPARAMETERS,
+    OPTIONAL_PARAMETERS,
+    STAGE_PARAMETERS,
+    GreedySpace,
+    IntParameter,
+    SpaceError,
+    StageSpace,
+    load_space,
+)
 
 GOOD = """\
 name: mine
@@ -84,7 +93,7 @@ stages:
         ("stages: {}", r"name: field required"),
         (GOOD.replace("  lr_p: {", "  lrp: {"), r"stages.lr_p = 'nothing': must be given"),
         (GOOD.replace("  lr_p: {", "  lrp: {"), r"stages.lrp = .*: is no stage"),
-        (GOOD.replace("{lr_p:", "{lr_l:"), r"stages.lr_p = \['lr_l'\]: must tune exactly lr_p"),
+        (GOOD.replace("{lr_p:", "{lr_l:"), r"stages.lr_p = \['lr_l'\]: must tune lr_p, and may"),
         (GOOD + "extra: 1\n", "extra = 1: extra inputs"),
         (GOOD.replace("{alpha: {grid: [1e-3]}}", "{}"), "must tune at least one"),
     ],
@@ -95,7 +104,7 @@ def test_malformed_files_are_refused(tmp_path: Path, text: str, message: str) ->
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(SpaceError, match=r"unknown search space 'nosuch'; known: paper, quick"):
+    with pytest.raises(SpaceError, match="unknown search space 'nosuch'; known: constraints"):
         load_space("nosuch")
 
 
@@ -125,3 +134,87 @@ def test_a_space_cannot_be_changed() -> None:
 def test_spaces_are_equal_by_value() -> None:
     assert load_space("quick") == load_space("quick")
     assert isinstance(load_space("quick"), GreedySpace)
+
+
+EXTENDED = """\
+name: mine
+extends: quick
+stages:
+  lr_l:
+    alpha: {grid: [1e-3]}
+    num_perturbations: {grid: [2, 4]}
+    pair_weight: {grid: [1e-3]}
+"""
+
+
+def test_a_space_takes_over_what_it_does_not_say(tmp_path: Path) -> None:
+    space = load_space(write(tmp_path, EXTENDED))
+    quick = load_space("quick")
+    assert (space.name, space.description, space.source) == ("mine", "", "")
+    for stage in ("lr_p", "alpha"):
+        assert space.stages[stage] == quick.stages[stage]
+    second = space.stages["lr_l"]
+    assert second.names == ("lr_l", "alpha", "num_perturbations", "pair_weight")
+    assert second.parameters["lr_l"] == quick.stages["lr_l"].parameters["lr_l"]
+    assert second.parameters["num_perturbations"] == IntParameter(low=2, high=4, grid=(2, 4))
+    assert StageSpace.model_validate(second.distributions()) == second
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("extends: nosuch\n", "extends = 'nosuch': expected a bundled space, one of constraints"),
+        ("extends: [quick]\n", r"extends = \['quick'\]: expected a bundled space"),
+        ("extends: quick\n", "name: field required"),
+        ("name: a\nextends: quick\nstages: 3\n", "stages = 3: input should be a valid"),
+        ("name: a\nextends: quick\nstages: {lr_l: 3}\n", "stages.lr_l = 3: input should be"),
+        (
+            "name: a\nextends: quick\nstages: {lr_l: {alpha: {grid: []}}}\n",
+            "stages.lr_l.alpha.grid = .*: must hold at least one",
+        ),
+    ],
+)
+def test_bad_extensions_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(SpaceError, match=message):
+        load_space(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("stage", "name", "message"),
+    [
+        ("lr_p", "num_perturbations", "must tune lr_p, and may tune length_weight"),
+        ("lr_l", "length_weight", "must tune lr_l, alpha, and may tune margin_scale"),
+        ("alpha", "margin_scale", "must tune alpha, and nothing else"),
+    ],
+)
+def test_each_stage_takes_its_own_extra_axes_only(
+    tmp_path: Path, stage: str, name: str, message: str
+) -> None:
+    text = f"name: a\nextends: quick\nstages: {{{stage}: {{{name}: {{grid: [1]}}}}}}\n"
+    with pytest.raises(SpaceError, match=message):
+        load_space(write(tmp_path, text))
+
+
+def test_every_name_that_a_stage_takes_is_described_and_belongs_to_one_stage() -> None:
+    optional = [name for names in OPTIONAL_PARAMETERS.values() for name in names]
+    required = {name for names in STAGE_PARAMETERS.values() for name in names}
+    assert len(optional) == len(set(optional))
+    assert required | set(optional) == set(HYPERPARAMETERS)
+    assert not required & set(optional)
+    assert tuple(OPTIONAL_PARAMETERS) == tuple(STAGE_PARAMETERS)
+
+
+def test_corners_are_the_ends_of_all_ranges() -> None:
+    stage = StageSpace.model_validate({"a": {"low": 1, "high": 2}, "b": {"grid": [5, 3, 4]}})
+    assert stage.corners() == [
+        {"a": 1.0, "b": 3.0},
+        {"a": 1.0, "b": 5.0},
+        {"a": 2.0, "b": 3.0},
+        {"a": 2.0, "b": 5.0},
+    ]
+
+
+def test_trainings_of_the_grid_leave_out_what_stage_two_has_trained(tmp_path: Path) -> None:
+    assert load_space("paper").grid_trainings() == (5, 24, 8)
+    assert load_space(write(tmp_path, EXTENDED)).grid_trainings() == (3, 4, 3)
+    assert load_space(write(tmp_path, GOOD)).grid_trainings() is None

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
@@ -67,10 +67,14 @@ def plain_json(value: object, *, what: str) -> Any:
 
 def to_distributions(spec: StudySpec) -> dict[str, BaseDistribution]:
     """Optuna's distributions of the tuned hyperparameters."""
-    return {
-        name: FloatDistribution(item["low"], item["high"], log=bool(item["log"]))
-        for name, item in spec.distributions.items()
-    }
+    return {name: _to_distribution(item) for name, item in spec.distributions.items()}
+
+
+def _to_distribution(item: Mapping[str, Any]) -> BaseDistribution:
+    log = bool(item["log"])
+    if item.get("type") == "int":
+        return IntDistribution(int(item["low"]), int(item["high"]), log=log)
+    return FloatDistribution(item["low"], item["high"], log=log)
 
 
 def study_to_json(spec: StudySpec) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class OptunaSampler:
                 known = record.number < batch_start
                 study.add_trial(_frozen(record, distributions, known=known))
         params = study.ask(distributions).params
-        return {name: float(params[name]) for name in distributions}
+        return {name: params[name] for name in distributions}
 
     def _sampler(self, number: int) -> BaseSampler:
         text = f"{self._seed}/{self._stage}/{number}/sampler".encode()

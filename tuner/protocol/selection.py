@@ -10,9 +10,9 @@ __all__ = ["best_trial", "close_stage", "format_value"]
 
 
 def format_value(value: float) -> str:
-    """A hyperparameter's value for people: 1e-4, 0.002, 5e-05 → `1e-4`, `2e-3`, `5e-5`."""
-    if value == 0:
-        return "0"
+    """A hyperparameter's value for people: 1e-4, 0.002, 0.5, 3 → `1e-4`, `2e-3`, `0.5`, `3`."""
+    if value == 0 or 0.1 <= abs(value) < 10_000:
+        return f"{value:.4g}"
     mantissa, exponent = f"{value:.2e}".split("e")
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from search_spaces import GreedySpace, StageSpace
+from search_spaces import STAGE_PARAMETERS, GreedySpace, StageSpace
 from tuner.errors import ConfigurationError
 
 __all__ = ["ALPHA_STAGE", "LR_L_STAGE", "LR_P_STAGE", "Protocol", "SamplerKind", "Stage"]
@@ -46,6 +46,10 @@ class Stage:
     trials: int = 0
     batch_size: int = 4
     carry_over: tuple[str, ...] = ()
+
+    def checked_points(self) -> list[dict[str, float]]:
+        """Points that show whether the stage can run: the whole grid, or the ranges' ends."""
+        return self.space.grid_points() if self.sampler == "grid" else self.space.corners()
 
     def definition(self, fixed: Mapping[str, float], *, seed: int) -> dict[str, Any]:
         """Everything that a reopened study must agree with, as JSON values."""
@@ -112,6 +116,9 @@ def build_greedy_protocol(
 ) -> Protocol:
     """The paper's protocol: lr_p alone, then lr_l and α together, then α (A.5).
 
+    What the space tunes besides is kept from the winner of the stage that tunes it, like that
+    stage's learning rate.
+
     Args:
         run: Name of the run.
         seed: Base seed.
@@ -124,13 +131,16 @@ def build_greedy_protocol(
     """
     budget = trials or {}
     common: dict[str, Any] = {"sampler": sampler, "batch_size": batch_size}
+    from_first = ("lr_p", *_extras(space, "lr_p"))
+    from_second = ("lr_l", *_extras(space, "lr_l"))
+    before_second = dict.fromkeys(from_first, LR_P_STAGE)
     return Protocol(
         run=run,
         seed=seed,
         stages=(
             Stage(
                 name=LR_P_STAGE,
-                keeps=("lr_p",),
+                keeps=from_first,
                 space=space.stages["lr_p"],
                 fixed_from={},
                 base=baseline,
@@ -139,9 +149,9 @@ def build_greedy_protocol(
             ),
             Stage(
                 name=LR_L_STAGE,
-                keeps=("lr_l",),
+                keeps=from_second,
                 space=space.stages["lr_l"],
-                fixed_from={"lr_p": LR_P_STAGE},
+                fixed_from=before_second,
                 base=base,
                 trials=budget.get("lr_l", 0),
                 **common,
@@ -150,7 +160,7 @@ def build_greedy_protocol(
                 name=ALPHA_STAGE,
                 keeps=("alpha",),
                 space=space.stages["alpha"],
-                fixed_from={"lr_p": LR_P_STAGE, "lr_l": LR_L_STAGE},
+                fixed_from={**before_second, **dict.fromkeys(from_second, LR_L_STAGE)},
                 base=base,
                 trials=budget.get("alpha", 0),
                 carry_over=(LR_L_STAGE,),
@@ -158,3 +168,9 @@ def build_greedy_protocol(
             ),
         ),
     )
+
+
+def _extras(space: GreedySpace, stage: str) -> tuple[str, ...]:
+    """What a stage of the space tunes besides the protocol's own hyperparameters."""
+    names = space.stages[stage].names
+    return tuple(name for name in names if name not in STAGE_PARAMETERS[stage])

@@ -12,6 +12,7 @@ from trainables.config import TrainingConfig
 from trainables.seal.trainer import SealTrainer
 from tuner.protocol.stages import Stage
 from tuner.wiring.plan import Plan
+from tuner.wiring.space_checks import example_params
 
 __all__ = ["describe_plan"]
 
@@ -39,7 +40,11 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
 
 def _stage(plan: Plan, stage: Stage, train_poses: int) -> dict[str, Any]:
     config = TrainingConfig.model_validate(
-        {**stage.base, "lr_p": 1e-6, **({} if stage.base["loss_net"] == "none" else ENERGY_RATES)}
+        {
+            **stage.base,
+            **example_params(plan.protocol, stage),
+            **(BASELINE_RATES if stage.base["loss_net"] == "none" else ENERGY_RATES),
+        }
     )
     steps_per_epoch = -(-train_poses // config.batch_size)
     if config.steps_per_epoch is not None:
@@ -57,7 +62,8 @@ def _stage(plan: Plan, stage: Stage, train_poses: int) -> dict[str, Any]:
     }
 
 
-ENERGY_RATES = {"lr_l": 1e-6, "alpha": 1e-6}
+BASELINE_RATES = {"lr_p": 1e-6}
+ENERGY_RATES = {"lr_p": 1e-6, "lr_l": 1e-6, "alpha": 1e-6}
 
 
 def _seconds_per_step(plan: Plan, config: TrainingConfig) -> float:

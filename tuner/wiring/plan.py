@@ -4,33 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from functools import partial
+from typing import Any
 
-import torch
-from pydantic import ValidationError
-
-from search_spaces import GreedySpace, SpaceError, load_space
-from trainables.builders import build_backbone, build_loss_net
-from trainables.config import BackboneName, DatasetName, TrainingConfig
+from search_spaces import STAGE_PARAMETERS, GreedySpace, load_space, space_names
+from trainables.config import TrainingConfig
 from trainables.data.dataset import PoseDataset
 from trainables.data.loading import load_dataset
-from trainables.errors import ShapeError, TrainableError
-from trainables.skeletons import Skeleton
 from tuner.errors import ConfigurationError
-from tuner.greedy_config import GreedyConfig, describe_faults
+from tuner.greedy_config import GreedyConfig
 from tuner.presets import PRESETS
 from tuner.protocol.stages import Protocol, build_greedy_protocol
+from tuner.wiring.checks import check_nets, collect, refuse_decided, unknown_names
+from tuner.wiring.space_checks import check_stages, validated_training
 
 __all__ = ["Plan", "plan_greedy"]
 
-HYPERPARAMETERS = ("lr_p", "lr_l", "alpha")
+DECIDED = {"seed", "backbone", "loss_net", "objective", "input", "select_on"}
+"""Fields that have an option of their own."""
 
-ENERGY_FIELDS = (
-    *("loss_net", "loss_net_options", "input", "objective", "margin_scale"),
-    *("negatives_from", "loss_optimizer", "energy_poses"),
-)
-"""Fields without effect on the baseline; left at their defaults there, so that one baseline
-serves every loss-net."""
+PLACEHOLDER = 1e-4
 
 
 @dataclass(frozen=True)
@@ -59,71 +52,59 @@ def plan_greedy(config: GreedyConfig) -> Plan:
         ConfigurationError: If a name, a field, the search space or the data are wrong; all
             faults that can be found are listed at once.
     """
-    faults = _unknown_names(config)
+    faults = unknown_names(backbone=config.backbone, dataset=config.dataset)
     if config.trials is not None and config.sampler == "grid":
         faults.append(
             f"--trials {config.trials}: a grid runs every point; choose --sampler random or tpe, "
             "or a smaller grid with --space"
         )
-    space = _collect(faults, lambda: load_space(config.space or PRESETS[config.preset].space))
+    space = collect(faults, partial(load_space, config.space or default_space(config)))
     if space is not None and config.sampler == "grid":
-        _collect(faults, lambda: [stage.grid_points() for stage in space.stages.values()])
-    training = None if faults else _collect(faults, lambda: _training_config(config, ""))
+        stages = space.stages.values()
+        collect(faults, lambda: [stage.grid_points() for stage in stages])
+    if space is None or faults:
+        raise ConfigurationError.from_faults(faults)
+    training = collect(faults, lambda: _search(config, space, "")[0])
     dataset = None
     if training is not None:
-        data = training.data
-        dataset = _collect(faults, lambda: load_dataset(data, config.data_dir))
+        dataset = collect(faults, partial(load_dataset, training.data, config.data_dir))
         if dataset is not None:
-            skeleton = dataset.skeleton
-            _collect(faults, lambda: _check_nets(training, skeleton))
-    if space is None or training is None or dataset is None or faults:
+            collect(faults, partial(check_nets, training, dataset.skeleton))
+    if dataset is None or faults:
         raise ConfigurationError.from_faults(faults)
-    training = _training_config(config, dataset.content_hash())
-    return Plan(
-        config=config,
-        dataset=dataset,
-        protocol=_protocol(config, space, training),
-        space=space,
-        training=training,
-    )
+    training, protocol = _search(config, space, dataset.content_hash())
+    return Plan(config, dataset=dataset, protocol=protocol, space=space, training=training)
 
 
-def _unknown_names(config: GreedyConfig) -> list[str]:
-    faults = []
-    for option, value, known in (
-        ("--backbone", config.backbone, get_args(BackboneName)),
-        ("--dataset", config.dataset, get_args(DatasetName)),
-    ):
-        if value not in known:
-            faults.append(f"{option} {value!r} is unknown; known: {', '.join(known)}")
-    return faults
+def default_space(config: GreedyConfig) -> str:
+    """Name of the preset's search space: the one for the backbone where there is one."""
+    name = PRESETS[config.preset].space
+    own = f"{config.backbone}-{name}"
+    return own if own in space_names() else name
 
 
-def _collect(faults: list[str], action: Any) -> Any:
-    """Run one check; a user's mistake becomes a line in `faults`."""
-    try:
-        return action()
-    except ValidationError as error:
-        faults += describe_faults(error, prefix="training.")
-    except (SpaceError, TrainableError, ConfigurationError) as error:
-        faults.append(str(error))
-    return None
+def _search(
+    config: GreedyConfig, space: GreedySpace, content_hash: str
+) -> tuple[TrainingConfig, Protocol]:
+    training = _training_config(config, space, content_hash)
+    protocol = _protocol(config, space, training)
+    check_stages(space, protocol)
+    return training, protocol
 
 
-def _training_config(config: GreedyConfig, content_hash: str) -> TrainingConfig:
+def _training_config(
+    config: GreedyConfig, space: GreedySpace, content_hash: str
+) -> TrainingConfig:
     preset = PRESETS[config.preset]
     overrides = dict(config.overrides)
     chosen = overrides.pop("data", {})
     if not isinstance(chosen, Mapping):
         raise ConfigurationError(f"--set data={chosen!r}: set its fields, as in data.stride=5")
-    _refuse_reserved(overrides, chosen)
-    data = {
-        **preset.data,
-        **chosen,
-        "name": config.dataset,
-        "keypoints": config.keypoints,
-        "content_hash": content_hash,
-    }
+    cure = (
+        "an option or the search decides that; use the option (--objective, --dataset, …), "
+        "or --space for what is searched"
+    )
+    refuse_decided(overrides, chosen, DECIDED | _tuned(space), cure)
     fields: dict[str, Any] = {
         **preset.training,
         **overrides,
@@ -132,65 +113,47 @@ def _training_config(config: GreedyConfig, content_hash: str) -> TrainingConfig:
         "objective": config.objective,
         "input": config.input,
         "select_on": config.select_on,
-        "data": data,
-        **dict.fromkeys(HYPERPARAMETERS, 1e-4),  # placeholders: the protocol fills them in
+        "data": {
+            **preset.data,
+            **chosen,
+            "name": config.dataset,
+            "keypoints": config.keypoints,
+            "content_hash": content_hash,
+        },
+        **_placeholders(space),
     }
     if config.epochs is not None:
         fields["epochs"] = config.epochs
-    return TrainingConfig.model_validate(fields)
+    return validated_training(fields, space)
 
 
-def _refuse_reserved(overrides: Mapping[str, Any], data: Mapping[str, Any]) -> None:
-    """What an option or the search decides would be overwritten: refuse it instead."""
-    decided = {*HYPERPARAMETERS, "seed", "backbone", "loss_net", "objective", "input", "select_on"}
-    found = sorted(decided & set(overrides))
-    found += [f"data.{name}" for name in ("content_hash", "keypoints", "name") if name in data]
-    if found:
-        raise ConfigurationError(
-            f"--set {', '.join(found)}: an option or the search decides that; use the option "
-            "(--objective, --dataset, …), or --space for what is searched"
-        )
+def _tuned(space: GreedySpace) -> set[str]:
+    return {name for stage in space.stages.values() for name in stage.names}
 
 
-def _check_nets(training: TrainingConfig, skeleton: Skeleton) -> None:
-    """Build both nets and let two poses through, so that a bad option is found now.
-
-    Raises:
-        TrainableError: If an option is unknown or does not fit.
-        ConfigurationError: If the nets do not fit the data.
-    """
-    x = torch.zeros(2, 1, skeleton.num_joints, 2)
-    with torch.no_grad():
-        try:
-            y = build_backbone(training, skeleton)(x)
-            loss_net = build_loss_net(training, skeleton)
-            if loss_net is not None:
-                loss_net(x, y)
-        except (RuntimeError, ShapeError) as error:
-            raise ConfigurationError(
-                f"{training.backbone} with backbone_options {training.backbone_options} and "
-                f"{training.loss_net} with loss_net_options {training.loss_net_options} do not "
-                f"take single frames of {skeleton.num_joints} joints: {error}"
-            ) from error
+def _placeholders(space: GreedySpace) -> dict[str, float]:
+    """Values for what the protocol fills in; other fields may have an effect with them only."""
+    largest = {
+        name: max(parameter.grid or (parameter.high,))
+        for stage in space.stages.values()
+        for name, parameter in stage.parameters.items()
+    }
+    return largest | {name: PLACEHOLDER for names in STAGE_PARAMETERS.values() for name in names}
 
 
 def _protocol(config: GreedyConfig, space: GreedySpace, training: TrainingConfig) -> Protocol:
-    base = _base(training.model_dump(mode="json"))
-    defaults = TrainingConfig(backbone=training.backbone, lr_p=1.0, lr_l=1.0)
-    plain = defaults.model_dump(mode="json", include=set(ENERGY_FIELDS))
     trials: Mapping[str, int] = PRESETS[config.preset].trials
     if config.trials is not None:
         trials = dict.fromkeys(space.stages, config.trials)
+    own = set(STAGE_PARAMETERS["lr_p"]) | set(STAGE_PARAMETERS["lr_l"])
+    baseline = {"seed", *own, *space.stages["lr_p"].names}
     return build_greedy_protocol(
         config.run_name,
         seed=config.seed,
         space=space,
-        base=base,
-        baseline={**base, **plain, "loss_net": "none"},
+        base=training.model_dump(mode="json", exclude={"seed", *_tuned(space)}),
+        # whatever the loss-net and its search, they share one baseline
+        baseline=training.without_loss_net().model_dump(mode="json", exclude=baseline),
         sampler=config.sampler,
         trials=trials,
     )
-
-
-def _base(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in fields.items() if k not in (*HYPERPARAMETERS, "seed")}

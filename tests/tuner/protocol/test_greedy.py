@@ -320,7 +320,7 @@ def _open_count(chosen: Protocol, world: World) -> int:
 
 def _bowl_runner(before_each: Callable[[], None]) -> TableRunner:
     class Bowl(dict[Point, float]):
-        def get(self, key: Point, default: object = None) -> float:  # type: ignore[override]
+        def get(self, key: Point, default: object = None) -> float:
             before_each()
             return self[key]
 

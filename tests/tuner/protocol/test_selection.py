@@ -64,7 +64,11 @@ def test_stage_without_finished_trials_cannot_be_closed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(1e-4, "1e-4"), (0.0025, "2.5e-3"), (0.0, "0"), (12.0, "1.2e1")]
+    ("value", "text"),
+    [
+        *((1e-4, "1e-4"), (0.0025, "2.5e-3"), (0.05, "5e-2"), (0.1, "0.1"), (0.25, "0.25")),
+        *((0.0, "0"), (3, "3"), (12.0, "12"), (9999.0, "9999"), (20000.0, "2e4")),
+    ],
 )
 def test_values_are_written_short(value: float, text: str) -> None:
     assert format_value(value) == text

@@ -1,0 +1,191 @@
+"""What a search space makes of a run's plan, and what is refused before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from search_spaces import load_space, space_names
+from tests.trainables.seal.conftest import tiny_dataset
+from trainables.config import LOSS_NET_FIELDS, BackboneName, InputMechanism, TrainingConfig
+from trainables.data.dataset import PoseDataset
+from tuner.errors import ConfigurationError
+from tuner.greedy_config import GreedyConfig, parse_greedy_config
+from tuner.presets import PRESETS
+from tuner.protocol.stages import Stage
+from tuner.records import TrialSpec
+from tuner.wiring import plan as planning
+from tuner.wiring.cost import describe_plan
+from tuner.wiring.plan import Plan, default_space, plan_greedy
+from tuner.wiring.space_checks import example_params
+
+__all__ = ["tiny_dataset"]
+
+SMALL = {"backbone_options": {"channels": 8}, "loss_net_options": {"hidden": 8}}
+
+
+@pytest.fixture(autouse=True)
+def _tiny_data(monkeypatch: pytest.MonkeyPatch, tiny_dataset: PoseDataset) -> None:
+    """Plans are made on 50 synthetic poses: loading the bundled data takes seconds."""
+    monkeypatch.setattr(planning, "load_dataset", lambda data, folder: tiny_dataset)
+
+
+def asked(**values: Any) -> GreedyConfig:
+    overrides = {**SMALL, **values.pop("overrides", {})}
+    fields = {"backbone": "videopose", "loss_net": "mlp", "overrides": overrides, **values}
+    return parse_greedy_config(fields)
+
+
+def plan(**values: Any) -> Plan:
+    return plan_greedy(asked(**values))
+
+
+def write(folder: Path, stages: str, *, base: str = "quick") -> str:
+    path = folder / "mine.yaml"
+    path.write_text(f"name: mine\nextends: {base}\nstages: {stages}\n", encoding="utf-8")
+    return str(path)
+
+
+def trainings(found: Plan, stage: Stage) -> list[TrainingConfig]:
+    """Every point that was checked, as a worker would read it."""
+    example = example_params(found.protocol, stage)
+    return [
+        TrainingConfig.model_validate(
+            TrialSpec(stage.base, {**example, **point}, seed=1).training_config()
+        )
+        for point in stage.checked_points()
+    ]
+
+
+@pytest.mark.parametrize("sampler", ["grid", "tpe"])
+@pytest.mark.parametrize("name", space_names())
+def test_every_bundled_space_makes_trainings(name: str, sampler: str) -> None:
+    found = plan(space=name, sampler=sampler)
+    first, second, third = found.protocol.stages
+    assert {config.loss_net for config in trainings(found, first)} == {"none"}
+    for stage in (second, third):
+        assert {config.loss_net for config in trainings(found, stage)} == {"mlp"}
+    if name == "negatives":
+        counts = {config.num_perturbations for config in trainings(found, second)}
+        assert counts == ({3} if sampler == "grid" else {2, 8})
+        assert all(type(count) is int for count in counts)
+
+
+def test_all_loss_nets_and_spaces_share_one_baseline() -> None:
+    base = dict(plan().protocol.stages[0].base)
+    for values in (
+        {"objective": "nce"},
+        {"input": "M3", "overrides": {"negatives_from": "eval_forward"}},
+        {"space": "negatives"},
+        {"space": "negatives", "overrides": {"negatives": "both", "variant": "static"}},
+    ):
+        assert dict(plan(**values).protocol.stages[0].base) == base
+    assert set(LOSS_NET_FIELDS) <= set(base)
+
+
+def test_tuned_fields_stand_in_no_base() -> None:
+    found = plan(space="negatives")
+    first, second, third = found.protocol.stages
+    tuned = {*second.space.names, "lr_p", "seed"}
+    assert not tuned & set(second.base)
+    assert second.base == third.base
+    assert not {"lr_p", "lr_l", "alpha", "seed"} & set(first.base)
+    constrained = plan(space="constraints").protocol.stages
+    for stage in constrained:
+        assert not {"length_weight", "symmetry_weight"} & set(stage.base)
+
+
+REFUSED = [
+    (
+        {"objective": "nce"},
+        "{lr_l: {margin_scale: {grid: [1, 2]}}}",
+        r"search space mine, stages\.lr_l\.margin_scale: margin_scale=2\.0 has no effect unless "
+        "objective='margin'",
+    ),
+    (
+        {},
+        "{lr_l: {pair_scale: {grid: [1, 2]}}}",
+        r"stages\.lr_l\.pair_scale: pair_scale=2\.0 has no effect unless pair_weight or window",
+    ),
+    (
+        {},
+        "{lr_l: {num_perturbations: {grid: [2, 3]}, perturbation_radius: {grid: [0.1]}}}",
+        r"stages\.lr_l\.perturbation_radius: perturbation_radius=0\.1 has no effect",
+    ),
+    (
+        {},
+        "{lr_l: {num_perturbations: {grid: [3, 4]}, pair_weight: {grid: [1e-3, 0]}}}",
+        r"stages\.lr_l\.num_perturbations: num_perturbations=4 has no effect unless .*"
+        r"\(found at lr_l 1e-4, alpha 1e-3, num_perturbations 4, pair_weight 0\)",
+    ),
+    (
+        {},
+        "{lr_l: {num_perturbations: {grid: [1, 2]}, pair_weight: {grid: [1e-3]}}}",
+        "orders at least two perturbations, got num_perturbations=1",
+    ),
+    (
+        {"sampler": "tpe"},
+        "{lr_l: {num_perturbations: {low: 1, high: 4}}}",
+        r"stages\.lr_l\.num_perturbations: num_perturbations=4 has no effect",
+    ),
+    (
+        {},
+        "{lr_l: {window_weight: {grid: [0.5]}}}",
+        r"stages\.lr_l\.window_weight: window_weight=0\.5 needs clips .*set data\.frames=4",
+    ),
+]
+
+
+@pytest.mark.parametrize(("values", "stages", "message"), REFUSED)
+def test_an_axis_that_would_change_nothing_is_refused_by_name(
+    tmp_path: Path, values: dict[str, Any], stages: str, message: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        plan(space=write(tmp_path, stages), **values)
+
+
+def test_an_axis_may_need_what_is_set_and_the_other_way_round(tmp_path: Path) -> None:
+    counts = "{lr_l: {num_perturbations: {grid: [2, 4]}}}"
+    found = plan(space=write(tmp_path, counts), overrides={"negatives": "both"})
+    assert found.training.negatives == "both"
+    weights = "{lr_l: {pair_weight: {grid: [1e-3, 1e-2]}}}"
+    found = plan(space=write(tmp_path, weights), overrides={"num_perturbations": 4})
+    assert found.protocol.stages[1].base["num_perturbations"] == 4
+    # the baseline has no negatives to count
+    assert found.protocol.stages[0].base["num_perturbations"] == 3
+
+
+def test_what_the_space_tunes_cannot_be_set() -> None:
+    with pytest.raises(ConfigurationError, match="--set num_perturbations: an option or the sear"):
+        plan(space="negatives", overrides={"num_perturbations": 4})
+    assert plan(overrides={"length_weight": 0.1}).training.length_weight == 0.1
+    with pytest.raises(ConfigurationError, match="--set length_weight: an option or the search"):
+        plan(space="constraints", overrides={"length_weight": 0.1})
+
+
+def test_other_faults_of_the_training_do_not_blame_the_space() -> None:
+    with pytest.raises(ConfigurationError, match=r"^training\.batch_size = 1: Input should be"):
+        plan(space="negatives", overrides={"batch_size": 1})
+
+
+def test_the_inputs_are_those_that_the_training_knows() -> None:
+    field = GreedyConfig.model_fields["input"]
+    assert get_args(field.annotation) == get_args(InputMechanism)
+    with pytest.raises(ConfigurationError, match=r"--input = 'M5': Input should be 'M1', 'M2'"):
+        asked(input="M5")
+
+
+@pytest.mark.parametrize("backbone", get_args(BackboneName))
+def test_a_preset_takes_the_space_of_the_backbone_where_there_is_one(backbone: str) -> None:
+    assert default_space(asked(backbone=backbone, preset="paper")) == f"{backbone}-paper"
+    for preset in ("quick", "standard"):
+        assert default_space(asked(backbone=backbone, preset=preset)) == PRESETS[preset].space
+    assert f"{backbone}-wide" in space_names()
+
+
+def test_the_plan_s_cost_is_that_of_the_space() -> None:
+    cost = describe_plan(plan(space="negatives", overrides={"steps_per_epoch": 2}))
+    assert [stage["trials"] for stage in cost["stages"]] == [6, 16, 8]
+    assert cost["stages"][1]["tunes"] == list(load_space("negatives").stages["lr_l"].names)
