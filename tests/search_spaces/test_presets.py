@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from search_spaces import load_space, space_names
+from search_spaces import (
+    HYPERPARAMETERS,
+    OPTIONAL_PARAMETERS,
+    STAGE_PARAMETERS,
+    IntParameter,
+    load_space,
+    space_names,
+)
 
 BACKBONES = ("semgcn", "simplebaseline", "videopose")
 BUNDLED = tuple(
@@ -82,3 +89,22 @@ def test_the_papers_grid_is_that_of_its_table_8() -> None:
         *(5e-5, 1e-4, 2e-4, 5e-4, 1e-3),
         *(2e-3, 3e-3, 4e-3, 5e-3, 6e-3, 1e-2),
     )
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "search_spaces.md").read_text(encoding="utf-8")
+
+
+def test_the_page_names_every_space_and_hyperparameter() -> None:
+    for name in (*BUNDLED, *HYPERPARAMETERS):
+        assert f"`{name}`" in PAGE
+    for stage, optional in OPTIONAL_PARAMETERS.items():
+        (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{stage}` (")]
+        assert all(f"`{name}`" in row for name in (*STAGE_PARAMETERS[stage], *optional))
+
+
+def test_the_page_s_example_is_a_space(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(PAGE.partition("```yaml\n")[2].partition("```")[0], encoding="utf-8")
+    tuned = load_space(str(path)).stages["lr_l"].parameters
+    assert tuned["num_perturbations"] == IntParameter(low=2, high=6, grid=(3,))
+    assert tuned["lr_l"] == load_space("wide").stages["lr_l"].parameters["lr_l"]

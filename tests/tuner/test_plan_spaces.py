@@ -155,6 +155,11 @@ def test_an_axis_may_need_what_is_set_and_the_other_way_round(tmp_path: Path) ->
     assert found.protocol.stages[1].base["num_perturbations"] == 4
     # the baseline has no negatives to count
     assert found.protocol.stages[0].base["num_perturbations"] == 3
+    windows = "{lr_l: {window_weight: {grid: [0.5, 1]}}}"
+    found = plan(space=write(tmp_path, windows), overrides={"data": {"frames": 4}})
+    assert found.training.window_weight == 1.0
+    # the baseline is trained on the same clips
+    assert {stage.base["data"]["frames"] for stage in found.protocol.stages} == {4}
 
 
 def test_what_the_space_tunes_cannot_be_set() -> None:
