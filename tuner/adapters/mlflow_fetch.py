@@ -8,7 +8,13 @@ from typing import Any
 
 import yaml
 
-from tuner.adapters.mlflow_session import connect, describe, import_mlflow, is_unknown_resource
+from tuner.adapters.mlflow_session import (
+    connect,
+    describe,
+    import_mlflow,
+    is_permanent,
+    is_unknown_resource,
+)
 from tuner.adapters.redact import redact_url
 from tuner.errors import ConfigurationError, TrackingError
 
@@ -53,7 +59,7 @@ def fetch_checkpoint(uri: str, *, tracking_uri: str, folder: Path) -> Path:
             artifact_uri=location, dst_path=str(folder), tracking_uri=tracking_uri
         )
     except (OSError, mlflow.exceptions.MlflowException) as error:
-        if is_unknown_resource(error):
+        if is_unknown_resource(error) or is_permanent(error):  # the latter: an unknown alias
             raise ConfigurationError(
                 f"{uri}: there is no such model in {redact_url(tracking_uri)}; "
                 "look at `tuner ui`, or say where it is with --home or --tracking-uri"

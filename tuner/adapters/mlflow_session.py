@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,28 @@ def connect(tracking_uri: str) -> Any:
     """An `MlflowClient`; for a database file its folder is created."""
     mlflow = import_mlflow()
     if tracking_uri.startswith("sqlite:///"):
-        Path(tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        _create_database(mlflow, Path(tracking_uri.removeprefix("sqlite:///").split("?")[0]))
     return mlflow.MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+
+
+def _create_database(mlflow: Any, path: Path) -> None:
+    """Make a database file as a whole or not at all.
+
+    MLflow makes its tables one by one, which takes seconds. A process that is killed meanwhile
+    would leave a database that MLflow can neither use nor repair.
+    """
+    if not path.name or path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        made = Path(folder) / path.name
+        mlflow.MlflowClient(tracking_uri=f"sqlite:///{made}").search_experiments(max_results=1)
+        try:
+            path.hardlink_to(made)
+        except FileExistsError:  # another process was faster
+            return
+        except OSError:  # a file system without links
+            made.replace(path)
 
 
 def experiment_id(client: Any, name: str, artifact_root: str | None) -> str:

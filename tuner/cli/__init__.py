@@ -12,7 +12,10 @@ from tuner.errors import TunerError
 
 __all__ = ["app", "main"]
 
-COMMAND_MODULES = ("greedy", "runs", "submit", "jobs", "backbones", "data", "doctor", "ui")
+COMMAND_MODULES = (
+    *("greedy", "train", "evaluate", "predict", "runs", "submit", "jobs"),
+    *("backbones", "spaces", "data", "doctor", "ui"),
+)
 """Modules with a `register(app)` each, in the order of `--help`."""
 
 app = typer.Typer(

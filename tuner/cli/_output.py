@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from tuner.reports.run_summary import RunSummary
 
-__all__ = ["output_console", "print_json", "print_summary", "print_table"]
+__all__ = ["figure_text", "output_console", "print_json", "print_metrics", "print_summary"]
+__all__ += ["print_table"]
 
 PLAIN_WIDTH = 200
 """Columns where there is no terminal to ask."""
@@ -45,6 +46,31 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     output_console().print(table)
+
+
+def print_metrics(title: str, systems: Mapping[str, Mapping[str, float]]) -> None:
+    """Print metrics in rows, known ones first and by their names for people.
+
+    Args:
+        title: Name of the first column.
+        systems: Metrics by name of a column.
+    """
+    from tuner.reports.tables import METRICS
+
+    found = dict.fromkeys(name for metrics in systems.values() for name in metrics)
+    labels = {m.key: f"{m.label} ({m.unit})" for m in METRICS if m.key in found}
+    rows = [
+        (label, *(figure_text(metrics.get(name)) for metrics in systems.values()))
+        for name, label in {**labels, **{n: n for n in found if n not in labels}}.items()
+    ]
+    print_table((title, *systems), rows)
+
+
+def figure_text(value: float | None) -> str:
+    """A figure with two decimals, whole numbers without; `-` for none."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.2f}"
 
 
 def output_console() -> Console:

@@ -73,7 +73,9 @@ def check_nets(training: TrainingConfig, skeleton: Skeleton) -> None:
         TrainableError: If an option is unknown or does not fit.
         ConfigurationError: If the nets do not fit the data.
     """
-    x = torch.zeros(2, training.data.frames, skeleton.num_joints, 2)
+    frames = training.data.frames
+    clips = "single frames" if frames == 1 else f"clips of {frames} frames"
+    x = torch.zeros(2, frames, skeleton.num_joints, 2)
     with torch.no_grad():
         try:
             y = build_backbone(training, skeleton)(x)
@@ -84,6 +86,5 @@ def check_nets(training: TrainingConfig, skeleton: Skeleton) -> None:
             raise ConfigurationError(
                 f"{training.backbone} with backbone_options {training.backbone_options} and "
                 f"{training.loss_net} with loss_net_options {training.loss_net_options} do not "
-                f"take clips of {training.data.frames} frames and {skeleton.num_joints} joints: "
-                f"{error}"
+                f"take {clips} of {skeleton.num_joints} joints: {error}"
             ) from error

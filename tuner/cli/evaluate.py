@@ -1,0 +1,120 @@
+"""`tuner evaluate`: how well a trained pose-net does on a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tuner.cli._output import figure_text, print_json, print_metrics, print_table
+from tuner.cli._places import HomeOption, JsonOption, StorageOption, TrackingUriOption
+from tuner.settings import resolve_locations
+
+if TYPE_CHECKING:
+    from tuner.wiring.evaluation import Evaluation
+
+__all__ = ["TARGET_HELP", "register"]
+
+HELP = """
+Measure a trained pose-net: a checkpoint, a training, a search's winners, or an MLflow model.
+
+Without --dataset on the data of its training; with it on any data set of the same skeleton.
+
+Examples:
+
+    tuner evaluate my-training
+
+    tuner evaluate my-search --detail --csv figures.csv
+
+    tuner evaluate models:/sealpose-videopose-sample@champion --json
+
+    tuner evaluate best.ckpt --dataset h36m --data-dir DIR --keypoints cpn_ft_h36m_dbb
+"""
+
+TARGET_HELP = (
+    "A checkpoint, the name of a training or a search (also training:NAME, run:NAME), or a "
+    "model: models:/NAME@champion, models:/NAME/VERSION, runs:/RUN_ID."
+)
+
+
+POSITION_METRICS = {
+    "poses": "poses",
+    "mpjpe_mm": "MPJPE (mm)",
+    "p_mpjpe_mm": "P-MPJPE (mm)",
+    "n_mpjpe_mm": "N-MPJPE (mm)",
+    "pck": "PCK",
+    "auc": "AUC",
+}
+"""Columns of the tables; what a table does not have is left out."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("evaluate", help=HELP)(evaluate)
+
+
+def evaluate(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help=TARGET_HELP)],
+    dataset: Annotated[
+        str | None, typer.Option(help="sample or h36m [default: that of the training].")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder of the data set's files.", metavar="DIR")
+    ] = None,
+    keypoints: Annotated[
+        str | None, typer.Option(help="2D key points [default: those of the training].")
+    ] = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    detail: Annotated[
+        bool, typer.Option("--detail", help="Print the tables by sequence and by joint, too.")
+    ] = False,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", help="Write all figures to a file.", metavar="FILE")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    home: HomeOption = None,
+    storage: StorageOption = None,
+    tracking_uri: TrackingUriOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Measure and print."""
+    locations = resolve_locations(home=home, storage=storage, tracking_uri=tracking_uri)
+    from tuner.wiring.evaluation import DataChoice, evaluate_named, to_csv
+    from tuner.wiring.files import check_writable, write_whole
+
+    if csv is not None:
+        check_writable(csv, option="--csv")
+    folder = None if data_dir is None else data_dir.expanduser().absolute()
+    choice = DataChoice(dataset=dataset, data_dir=folder, keypoints=keypoints, split=split)
+    found = evaluate_named(target, locations, choice, device=device)
+    if csv is not None:
+        write_whole(csv, to_csv(found))
+    if json_:
+        print_json(found.to_json())
+    else:
+        _print(found, detail=detail)
+
+
+def _print(found: Evaluation, *, detail: bool) -> None:
+    data = found.systems[0].data
+    typer.echo(f"{found.named} on {found.split} of {data.name} ({data.keypoints} key points)")
+    for system in found.systems:
+        typer.echo(f"{system.system}: {system.checkpoint}")
+        for note in system.notes:
+            typer.echo(f"note: {note}")
+    print_metrics("metric", {s.system: s.report.figures for s in found.systems})
+    names = ["action", *(["sequence", "joint"] if detail else [])]
+    for system in found.systems:
+        for name in names:
+            title = f"{system.system}: {name}" if len(found.systems) > 1 else name
+            _print_rows(title, system.report.to_json()[f"by_{name}"])
+
+
+def _print_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    columns = [name for name in POSITION_METRICS if any(name in row for row in rows)]
+    print_table(
+        (title, *(POSITION_METRICS[name] for name in columns)),
+        [(str(row["name"]), *(figure_text(row.get(name)) for name in columns)) for row in rows],
+    )

@@ -1,0 +1,142 @@
+"""What a training leaves in its folder, besides checkpoints: what it is, and how it ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tuner.errors import ConfigurationError, DefinitionMismatchError
+
+__all__ = ["RECORD_FILE", "RESULT_FILE", "TrainingRecord", "TrainingResult", "check_same"]
+__all__ += ["read_record", "read_result"]
+
+RECORD_FILE = "training.json"
+RESULT_FILE = "result.json"
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """What a training of this name is; written before it starts.
+
+    Attributes:
+        name: Its name.
+        fingerprint: Identity of its configuration.
+        uid: Identity for the tracker.
+        config: The training configuration, as JSON values.
+        data_dir: Folder of the data; None for bundled data.
+    """
+
+    name: str
+    fingerprint: str
+    uid: str
+    config: Mapping[str, Any]
+    data_dir: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a training ended; the fields are those of `tuner train --json`.
+
+    Attributes:
+        name: Its name.
+        state: `finished`.
+        config: The training configuration, as JSON values.
+        fingerprint: Identity of the configuration.
+        epochs: Epochs trained.
+        best_epoch: Epoch with the lowest validation MPJPE.
+        val_mpjpe_mm: That MPJPE, millimetres.
+        test: Metrics of that epoch on all poses of the test split.
+        checkpoint: Where that epoch's nets lie.
+        seconds: Time of training, over all lives.
+        tracking_uri: Tracking store or server, without password.
+        mlflow_run_id: Its tracking run; None if the server was never reached.
+    """
+
+    name: str
+    state: str
+    config: Mapping[str, Any]
+    fingerprint: str
+    epochs: int
+    best_epoch: int
+    val_mpjpe_mm: float
+    test: Mapping[str, float]
+    checkpoint: str
+    seconds: float
+    tracking_uri: str
+    mlflow_run_id: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as JSON values."""
+        return asdict(self)
+
+
+def read_record(folder: Path) -> TrainingRecord | None:
+    """What the training of a folder is; None if there is none.
+
+    Raises:
+        ConfigurationError: If the file is damaged.
+    """
+    values = _read(folder / RECORD_FILE)
+    try:
+        return None if values is None else TrainingRecord(**values)
+    except TypeError as error:
+        raise _damaged(folder / RECORD_FILE, error) from error
+
+
+def read_result(folder: Path) -> TrainingResult | None:
+    """How the training of a folder ended; None if it has not.
+
+    Raises:
+        ConfigurationError: If the file is damaged.
+    """
+    values = _read(folder / RESULT_FILE)
+    try:
+        return None if values is None else TrainingResult(**values)
+    except TypeError as error:
+        raise _damaged(folder / RESULT_FILE, error) from error
+
+
+def check_same(kept: TrainingRecord, asked: TrainingRecord) -> None:
+    """Refuse another training under a name that is taken.
+
+    Raises:
+        DefinitionMismatchError: If the configurations differ; the message says where.
+    """
+    if kept.fingerprint == asked.fingerprint:
+        return
+    before, now = dict(kept.config), dict(asked.config)
+    changes = [
+        f"{name}: {before.get(name)!r} before, {now.get(name)!r} now"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    ]
+    what = "; ".join(changes) or "another version of the trainer"
+    raise DefinitionMismatchError(
+        f"training {kept.name!r} exists with another configuration ({what}); "
+        "choose another --name, or repeat the first command"
+    )
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+    if not isinstance(values, dict):
+        raise _damaged(path, f"found {type(values).__name__}, expected an object")
+    return values
+
+
+def _damaged(path: Path, why: object) -> ConfigurationError:
+    return ConfigurationError(
+        f"{path} cannot be read: {why}; restore it, or remove the folder to start anew"
+    )
