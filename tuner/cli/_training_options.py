@@ -63,7 +63,7 @@ DataDirOption = Annotated[
     Path | None, option("--data-dir", "Folder of the data set's files.", TRAINING)
 ]
 KeypointsOption = Annotated[
-    str | None, option("--keypoints", "2D key points: gt, noisy, cpn_ft_h36m_dbb …", TRAINING)
+    str | None, option("--keypoints", "2D key points: gt (default), cpn_ft_h36m_dbb …", TRAINING)
 ]
 ObjectiveOption = Annotated[
     str | None, option("--objective", "margin (default) or nce.", TRAINING)

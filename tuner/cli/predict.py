@@ -60,6 +60,7 @@ def predict(
     if json_:
         print_json(done.to_json())
         return
+    typer.echo(f"lifted by {done.system}: {done.checkpoint}")
     typer.echo(
         f"{done.poses} poses of {done.skeleton} in {done.out}: {len(done.joints)} joints, "
         f"unit {done.unit}, {done.frame} (x right, y down, z away from the camera)"

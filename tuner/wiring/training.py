@@ -14,15 +14,15 @@ import torch
 
 from trainables.checkpoint import CheckpointStore
 from trainables.errors import TrainableError
-from trainables.trial_run import OBJECTIVE, TrialRun, restore_best
+from trainables.trial_run import TrialRun, restore_best
 from tuner.adapters.mlflow_tracker import MlflowTracker
 from tuner.adapters.ray_signals import SignalGuard
 from tuner.adapters.redact import redact_url
 from tuner.errors import ConfigurationError, RunFailedError, RunInterruptedError
-from tuner.ports import EngineListener, RunInfo, Tracker
+from tuner.ports import EngineListener, Tracker
 from tuner.records import EpochReport, OutcomeKind, TrialOutcome, TrialRequest
 from tuner.settings import Locations
-from tuner.wiring.environment import describe_environment, flatten
+from tuner.wiring.environment import describe_environment
 from tuner.wiring.lifter import device_named, load_lifter, measure
 from tuner.wiring.lock import driver_lock
 from tuner.wiring.signals import terminable
@@ -45,6 +45,7 @@ from tuner.wiring.training_record import (
     read_record,
     read_result,
 )
+from tuner.wiring.training_report import TRIAL, ending, epoch_line, outcome_of, run_info
 from tuner.wiring.training_request import TrainingRequest
 
 __all__ = ["CHECKPOINTS", "run_training"]
@@ -56,7 +57,6 @@ INTERRUPTED_FLUSH_S = 5.0
 """How long an interrupted training waits for tracking: enough for a database on this machine."""
 
 STAGE = "train"
-TRIAL = 0
 
 
 def run_training(
@@ -159,7 +159,7 @@ class _Training:
         tracker = open_tracker(self.locations, self.folder)
         state = "failed"
         try:
-            tracker.start_run(_run_info(self.plan, self.record.uid))
+            tracker.start_run(run_info(self.plan, self.record.uid))
             environment = write_json(self.folder / "environment.json", describe_environment())
             for path in (self.folder / RECORD_FILE, environment):
                 tracker.log_artifact(str(path))
@@ -184,12 +184,12 @@ class _Training:
         try:
             with SignalGuard() as guard:
                 report = self._run_epochs(tracker, guard)
-            kind, reason = _ending(report)
+            kind, reason = ending(report)
             signal_number = guard.signal_number
         except (TrainableError, torch.OutOfMemoryError) as error:
             reason = f"{type(error).__name__}: {error}"
         finally:
-            outcome = _outcome(kind, report, reason)
+            outcome = outcome_of(kind, report, reason)
             tracker.end_trial(STAGE, outcome, tags={"attempt": "1", "state": kind.value})
             self.listener.on_trial_ended(STAGE, outcome)
         if kind is OutcomeKind.CANCELLED and signal_number is not None:
@@ -229,7 +229,7 @@ class _Training:
         now = EpochReport(TRIAL, report["epoch"], report["metrics"])
         tracker.log_epoch(STAGE, now)
         self.listener.on_epoch(STAGE, now, epochs=epochs)
-        self.listener.on_message(_epoch_line(report, epochs))
+        self.listener.on_message(epoch_line(report, epochs))
 
     def _test(self) -> dict[str, float]:
         path = restore_best(
@@ -282,59 +282,3 @@ class _Training:
             tracking_uri=redact_url(self.locations.tracking_uri),
             mlflow_run_id=run_id,
         )
-
-
-def _ending(report: dict[str, Any]) -> tuple[OutcomeKind, str]:
-    if report["state"] != "ok":
-        return OutcomeKind.INVALID_METRIC, f"{report['reason']}; try a lower --lr-p or --alpha"
-    if report["finished"]:
-        return OutcomeKind.COMPLETED, ""
-    return OutcomeKind.CANCELLED, "interrupted"
-
-
-def _outcome(kind: OutcomeKind, report: dict[str, Any], reason: str) -> TrialOutcome:
-    return TrialOutcome(
-        trial=TRIAL,
-        kind=kind,
-        value=report.get("best_value"),
-        epochs=report.get("epoch", 0),
-        best_epoch=report.get("best_epoch"),
-        metrics=report.get("best_metrics", {}),
-        checkpoint=report.get("checkpoint"),
-        seconds=report.get("seconds", 0.0),
-        device_seconds=report.get("device_seconds", 0.0),
-        reason=reason,
-        node=report.get("node", ""),
-    )
-
-
-def _epoch_line(report: dict[str, Any], epochs: int) -> str:
-    metrics = report["metrics"]
-    best = " (best)" if report["best_epoch"] == report["epoch"] else ""
-    return (
-        f"epoch {report['epoch']} of {epochs}: val MPJPE {metrics[OBJECTIVE]:.2f} mm{best}, "
-        f"{metrics['epoch_s']:.1f} s"
-    )
-
-
-def _run_info(plan: TrainingPlan, uid: str) -> RunInfo:
-    config, environment = plan.training, describe_environment()
-    return RunInfo(
-        run=plan.name,
-        tags={
-            "uid": uid,
-            "command": "train",
-            "backbone": config.backbone,
-            "dataset": config.data.name,
-            "loss_net": config.loss_net,
-            "preset": plan.request.preset,
-            "git_commit": environment["git_commit"],
-            "version": environment["tuner"],
-        },
-        params=flatten(plan.spec.training_config()),
-        dataset={
-            "name": plan.dataset.name,
-            "hash": config.data.content_hash,
-            "description": "; ".join(plan.dataset.notes),
-        },
-    )
