@@ -97,15 +97,15 @@ def train(
     artifact_root: ArtifactRootOption = None,
     device: Annotated[str, option("--device", "auto (default), cpu or cuda.", WORKERS)] = "auto",
     threads: Annotated[
-        int | None,
+        int,
         typer.Option(
             "--threads",
-            help="CPU threads [default: torch's]. On a CPU the last bits depend on them.",
+            help="CPU threads [default: 1, as in a search]. The last bits depend on them.",
             rich_help_panel=WORKERS,
             show_default=False,
             min=1,
         ),
-    ] = None,
+    ] = 1,
     config: ConfigOption = None,
     json_: JsonOption = False,
 ) -> None:

@@ -66,7 +66,7 @@ def run_training(
     *,
     resume: Literal["auto", "never", "must"] = "auto",
     device: str = "auto",
-    threads: int | None = None,
+    threads: int = 1,
 ) -> TrainingResult:
     """Train one configuration to its end, or go on with it; a finished one is only reported.
 
@@ -76,7 +76,8 @@ def run_training(
         listener: Told how it proceeds.
         resume: Whether a training of the same name may, must or must not exist.
         device: `auto`, `cpu` or `cuda`.
-        threads: CPU threads; None for torch's own choice.
+        threads: CPU threads. One, as a search's trial has: more are fast on an idle machine
+            only, and the last bits of a result depend on their number.
 
     Raises:
         ConfigurationError: If anything that was asked for is wrong; nothing was written.
@@ -87,8 +88,7 @@ def run_training(
     if request.name is not None:
         training_folder(locations, request.name)  # refuses a bad name before anything is loaded
     where = device_named(device)
-    if threads is not None:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(threads)
     with terminable():
         plan = plan_training(request)
     folder = training_folder(locations, plan.name)
