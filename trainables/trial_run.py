@@ -165,7 +165,11 @@ class TrialRun:
         return trainer
 
     def _meta(self) -> dict[str, Any]:
-        return {**self._record.to_meta(), "config": self._config.model_dump(mode="json")}
+        return {
+            **self._record.to_meta(),
+            "config": self._config.model_dump(mode="json"),
+            "skeleton": self._dataset.skeleton.name,
+        }
 
     def _report(self, *, with_history: bool = False) -> dict[str, Any]:
         record = self._record

@@ -62,8 +62,6 @@ RULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "tuner.adapters.pose_lifter": (("trainables", "tuner.adapters"), ("mlflow", "torch")),
     "tuner.wiring": (("tuner", "trainables", "search_spaces"), ("torch",)),
     "tuner.cli": (BEHIND_THE_COMMANDS, ()),
-    # Asks torch for a GPU, to choose the preset.
-    "tuner.cli.greedy": (BEHIND_THE_COMMANDS, ("torch",)),
 }
 
 

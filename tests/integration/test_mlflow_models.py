@@ -95,6 +95,7 @@ def register(
         "metrics": {"val_mpjpe_mm": 50.0, "val_lse": 4.0},
         "fingerprint": "f" * 64,
         "comparable": "the same data",
+        "skeleton": "h36m_17",
         "example_x": poses,
     }
     return register_winner(**{**arguments, **changes})
@@ -238,6 +239,7 @@ def announce(tracker: MlflowTracker, checkpoint: Path, poses: NDArray[np.float32
         metrics={"val_mpjpe_mm": 48.0},
         fingerprint="e" * 64,
         comparable="the same data",
+        skeleton="h36m_17",
         example_x=poses.tolist(),
     )
 

@@ -67,7 +67,7 @@ def register_winner(
     fingerprint: str,
     example_x: NDArray[np.float32],
     comparable: str,
-    skeleton: str = "h36m_17",
+    skeleton: str,
 ) -> ModelVersionInfo:
     """Log the winner's pose-net as a model, register it, and make it champion if it is best.
 
@@ -140,6 +140,7 @@ def register_from_event(event: Event, *, tracking_uri: str, parent_run_id: str) 
             metrics=event["metrics"],
             fingerprint=event["fingerprint"],
             comparable=event["comparable"],
+            skeleton=event["skeleton"],
             example_x=np.asarray(event["example_x"], dtype=np.float32),
         )
     except outages as error:

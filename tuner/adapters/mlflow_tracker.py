@@ -90,6 +90,7 @@ class MlflowTracker(EventTracker):
         metrics: Mapping[str, float],
         fingerprint: str,
         comparable: str,
+        skeleton: str,
         example_x: list[list[list[float]]],
     ) -> None:
         """Register the winner once the server is there; see `mlflow_models.register_winner`.
@@ -101,6 +102,7 @@ class MlflowTracker(EventTracker):
             metrics: The winner's figures, `val_mpjpe_mm` among them.
             fingerprint: Of the winner's TrialSpec.
             comparable: What the figures were measured on; empty not to compete for `champion`.
+            skeleton: Name of the skeleton in `trainables.skeletons.SKELETONS`.
             example_x: A few normalised 2D poses, (N, J, 2).
         """
         self._emit(
@@ -111,6 +113,7 @@ class MlflowTracker(EventTracker):
             metrics=dict(metrics),
             fingerprint=fingerprint,
             comparable=comparable,
+            skeleton=skeleton,
             example_x=example_x,
         )
 

@@ -30,14 +30,6 @@ __all__ = ["Lifter", "device_named", "load_lifter", "measure"]
 
 POSES_PER_BATCH = 4096
 
-SKELETON_OF_DATASET: Mapping[str, str] = {
-    "sample": "h36m_17",
-    "h36m": "h36m_17",
-    "mpi_inf_3dhp": "mpi_inf_3dhp_17",
-    "h3wb": "h3wb_133",
-}
-"""Skeletons of checkpoints that do not name theirs."""
-
 
 @dataclass(frozen=True)
 class Lifter:
@@ -109,7 +101,7 @@ def load_lifter(path: Path, *, device: torch.device) -> Lifter:
         )
     try:
         config = TrainingConfig.model_validate(found.meta["config"])
-        skeleton = _skeleton_of(found.meta, config)
+        skeleton = SKELETONS[found.meta["skeleton"]]
         net = build_backbone(config, skeleton)
         net.load_state_dict(weights)
     except (ValidationError, KeyError, RuntimeError) as error:
@@ -151,7 +143,3 @@ def measure(lifter: Lifter, dataset: PoseDataset, split: str) -> EvaluationRepor
             f"{lifter.checkpoint} predicts NaN or infinity on {split} of {dataset.name}"
         )
     return report
-
-
-def _skeleton_of(meta: Mapping[str, Any], config: TrainingConfig) -> Skeleton:
-    return SKELETONS[meta.get("skeleton") or SKELETON_OF_DATASET[config.data.name]]

@@ -80,6 +80,7 @@ class TrackedRun:
             metrics=winner.outcome.metrics,
             fingerprint=winner.spec.fingerprint,
             comparable=measured_on(winner.spec.base),
+            skeleton=self.plan.dataset.skeleton.name,
             example_x=self.plan.dataset.splits["val"].x[:EXAMPLE_POSES].tolist(),
         )
 

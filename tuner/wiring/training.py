@@ -260,6 +260,7 @@ class _Training:
                 metrics=outcome.metrics,
                 fingerprint=self.plan.spec.fingerprint,
                 comparable=measured_on(self.plan.spec.base),
+                skeleton=self.plan.dataset.skeleton.name,
                 example_x=self.plan.dataset.splits["val"].x[:EXAMPLE_POSES].tolist(),
             )
 

@@ -1,0 +1,144 @@
+"""Trainings of a benchmark in worker processes, each kept in a file once it is done."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainables.config import DataConfig, TrainingConfig
+from trainables.data.dataset import PoseDataset
+from trainables.data.loading import load_dataset
+from trainables.seal.device_data import load_split
+from trainables.seal.trainer import SealTrainer
+
+__all__ = ["NOISE_MM", "Trainings", "machine", "open_trainings", "training"]
+
+NOISE_MM = (5.0, 10.0, 20.0, 40.0, 80.0)
+ENERGY_POSES = 2000
+
+_dataset: PoseDataset | None = None
+
+
+class Trainings:
+    """Trains configurations on Human3.6M-formatted data, and keeps what came out.
+
+    Args:
+        pool: Worker processes.
+        data_dir: Folder of the data.
+        work: Folder of the results.
+    """
+
+    def __init__(self, pool: ProcessPoolExecutor, data_dir: Path, work: Path) -> None:
+        self._pool = pool
+        self._data_dir = data_dir.resolve()
+        self._work = work
+        work.mkdir(parents=True, exist_ok=True)
+
+    def run(self, configs: list[TrainingConfig]) -> list[dict[str, Any]]:
+        """Results in order; only what is not kept is trained."""
+        wanted = {self._path(config): config for config in configs}
+        tasks = [
+            self._pool.submit(
+                _train, config.model_dump(mode="json"), str(self._data_dir), str(path)
+            )
+            for path, config in wanted.items()
+            if not path.exists()
+        ]
+        for done, task in enumerate(tasks, start=1):
+            print(f"{done}/{len(tasks)} {task.result()}", file=sys.stderr, flush=True)
+        return [json.loads(self._path(config).read_text()) for config in configs]
+
+    def _path(self, config: TrainingConfig) -> Path:
+        text = json.dumps([config.model_dump(mode="json"), str(self._data_dir)], sort_keys=True)
+        return self._work / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+
+
+@contextmanager
+def open_trainings(data_dir: Path, work: Path, *, workers: int) -> Iterator[Trainings]:
+    """Start the worker processes, one thread each."""
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start) as pool:
+        yield Trainings(pool, data_dir, work)
+
+
+def training(
+    fields: Mapping[str, Any], *, seed: int, epochs: int, max_eval_poses: int = 4000
+) -> TrainingConfig:
+    """A configuration on Human3.6M-formatted data."""
+    data = DataConfig(name="h36m", max_eval_poses=max_eval_poses)
+    return TrainingConfig(**{**fields, "seed": seed, "epochs": epochs, "data": data})
+
+
+def machine(workers: int) -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "workers": workers,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _start() -> None:
+    torch.set_num_threads(1)
+
+
+def _train(fields: dict[str, Any], data_dir: str, path: str) -> str:
+    """Train one configuration in a worker process, and keep what came out."""
+    global _dataset
+    config = TrainingConfig(**fields)
+    if _dataset is None:
+        _dataset = load_dataset(config.data, Path(data_dir))
+    trainer = SealTrainer(config, _dataset, device=torch.device("cpu"))
+    history, best, state = [], float("inf"), trainer.state_dict()
+    for _ in range(config.epochs):
+        figures = trainer.run_epoch()
+        history.append(figures)
+        if figures["val_mpjpe_mm"] < best:
+            best, state = figures["val_mpjpe_mm"], copy.deepcopy(trainer.state_dict())
+    trainer.load_state_dict(state)
+    result = {
+        "val_mpjpe_mm": best,
+        "best_epoch": int(state["epoch"]),
+        "test": trainer.evaluate("test"),
+        "history": history,
+        "energy": _energies(trainer, _dataset),
+    }
+    temporary = Path(path).with_suffix(".part")
+    temporary.write_text(json.dumps(result))
+    temporary.replace(path)
+    return f"{config.backbone} {config.loss_net} {config.input} {config.alpha} {best:.2f} mm"
+
+
+@torch.no_grad()
+def _energies(trainer: SealTrainer, dataset: PoseDataset) -> dict[str, Any] | None:
+    """Mean energies on test poses: truth, prediction, and truth with noise."""
+    if trainer.loss_net is None:
+        return None
+    whole = load_split(dataset, "test", device=torch.device("cpu"), dtype=torch.float32)
+    (batch,) = whole.evenly(ENERGY_POSES).batches(ENERGY_POSES)
+    pose_net, loss_net = trainer.pose_net.eval(), trainer.loss_net.eval()
+    noise = torch.randn(batch.y.shape, generator=torch.Generator().manual_seed(0)) / 1000.0
+    root = dataset.skeleton.root
+    noise[:, :, root] = 0.0  # the truth is relative to the root
+    truth = loss_net(batch.x, batch.y)
+    pred = loss_net(batch.x, pose_net(batch.x))
+    noisy = {f"{mm:g}": loss_net(batch.x, batch.y + mm * noise).mean().item() for mm in NOISE_MM}
+    return {
+        "truth": truth.mean().item(),
+        "pred": pred.mean().item(),
+        "ordered_percent": 100.0 * (truth < pred).float().mean().item(),
+        "noisy": noisy,
+    }
