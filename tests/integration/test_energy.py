@@ -71,7 +71,4 @@ def test_noise_on_true_poses_raises_the_energy_step_by_step(
     noise[:, :, sample.skeleton.root] = 0.0  # poses are relative to the root
     loss_net = trainer.loss_net.eval()
     energies = [loss_net(batch.x, batch.y + mm * noise).mean().item() for mm in NOISE_MM]
-    # the first step, of 5 mm, is near the flat bottom
-    rises = [later - earlier for earlier, later in itertools.pairwise(energies)]
-    assert min(rises[1:]) > 0.0
-    assert energies[-1] > max(energies[:-1])
+    assert min(later - earlier for earlier, later in itertools.pairwise(energies)) > 0.0
