@@ -12,6 +12,7 @@ from search_spaces.hyperparameters import (
 )
 from search_spaces.params import FloatParameter, IntParameter, Parameter
 from search_spaces.space import GreedySpace, StageSpace
+from search_spaces.yaml_text import parse_yaml
 
 __all__ = [
     "HYPERPARAMETERS",
@@ -25,5 +26,6 @@ __all__ = [
     "SpaceError",
     "StageSpace",
     "load_space",
+    "parse_yaml",
     "space_names",
 ]

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from search_spaces.errors import SpaceError
 from search_spaces.space import GreedySpace
+from search_spaces.yaml_text import parse_yaml
 
 __all__ = ["load_space", "space_names"]
 
@@ -71,7 +72,7 @@ def _parse(text: str, *, source: str) -> GreedySpace:
 def _resolved(text: str, *, source: str) -> Mapping[str, Any]:
     """A file's content, put into the space that it extends."""
     try:
-        content = yaml.safe_load(text)
+        content = parse_yaml(text)
     except yaml.YAMLError as error:
         raise SpaceError(f"{source} is not valid YAML: {error}") from error
     if not isinstance(content, Mapping):

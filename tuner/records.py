@@ -52,6 +52,15 @@ def digest(value: Json) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
+def _canonical_numbers(value: Json) -> Json:
+    """The same value with whole numbers as ints, so that 3 and 3.0, 0.0 and -0.0 agree."""
+    if isinstance(value, Mapping):
+        return {name: _canonical_numbers(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical_numbers(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 @dataclass(frozen=True)
 class TrialSpec:
     """Everything that determines a trial's result.
@@ -69,7 +78,11 @@ class TrialSpec:
 
     @property
     def fingerprint(self) -> str:
-        """Identity of the result: equal fingerprints mean equal trainings."""
+        """Identity of the result: equal fingerprints mean equal trainings.
+
+        Neither where a field stands (a search that tunes it has it in `params`, one that sets
+        it in `base`) nor how a whole number is written makes a difference.
+        """
         return digest({**self._without_seed(), "seed": self.seed})
 
     @property
@@ -93,8 +106,7 @@ class TrialSpec:
     def _without_seed(self) -> dict[str, Json]:
         return {
             "training_version": TRAINING_VERSION,
-            "base": dict(self.base),
-            "params": {name: float(value) for name, value in self.params.items()},
+            "training": _canonical_numbers({**self.base, **self.params}),
         }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from search_spaces import parse_yaml
 from tuner.errors import ConfigurationError
 
 __all__ = ["RUN_NAME", "Locations", "local_file", "read_yaml", "resolve_locations"]
@@ -98,13 +99,14 @@ def local_file(url: str) -> Path | None:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a settings file: a mapping at its top.
+    """Read a settings file: a mapping at its top, `-` in its options' names read as `_`.
 
     Raises:
-        ConfigurationError: If it cannot be read, is no YAML, or is no mapping.
+        ConfigurationError: If it cannot be read, is no YAML, is no mapping, or gives something
+            twice.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"--config {path}: cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
@@ -113,4 +115,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigurationError(
             f"--config {path}: found {type(content).__name__}, expected `option: value` lines"
         )
-    return {str(key).replace("-", "_"): value for key, value in content.items()}
+    values: dict[str, Any] = {}
+    for key, value in content.items():
+        option = str(key).replace("-", "_")
+        if option in values:
+            raise ConfigurationError(
+                f"--config {path}: {key} is given twice, with '-' and with '_'; remove one"
+            )
+        values[option] = value
+    return values

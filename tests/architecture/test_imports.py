@@ -32,6 +32,7 @@ RULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "tuner.errors": ((), ()),
     "tuner.records": ((), ()),
     "tuner.ports": (("tuner.records", "tuner.errors", "search_spaces"), ()),
+    "tuner.settings": (("tuner.errors", "search_spaces"), ()),
     "tuner.protocol": (
         ("tuner.protocol", "tuner.records", "tuner.errors", "search_spaces"),
         (),

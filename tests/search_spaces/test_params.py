@@ -66,7 +66,7 @@ def test_bad_values_are_refused(value: dict[str, Any], message: str) -> None:
         ("lr_p", 0.0, True),
         ("lr_p", 1e-9, False),
         ("lr_l", -1.0, True),
-        ("alpha", 0.0, False),
+        ("alpha", 0.0, True),
         ("alpha", -1e-9, True),
         ("margin_scale", 0.0, True),
         ("pair_weight", 0.0, False),

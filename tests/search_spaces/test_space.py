@@ -79,7 +79,7 @@ stages:
         "stages.lr_l.lr_l.low = 0.001: must be below high = 0.0001",
         "stages.lr_l.alpha.grid.0 = True: expected a number",
         "stages.lr_l.beta.lo = 3: extra inputs are not permitted",
-        "stages.alpha.alpha.low = -0.001: must be >= 0, being the energy's weight",
+        "stages.alpha.alpha.low = -0.001: must be > 0, being the energy's weight",
     ):
         assert line in message
 

@@ -17,9 +17,12 @@ from tuner.presets import PRESETS
 from tuner.protocol.stages import Stage
 from tuner.records import TrialSpec
 from tuner.wiring import plan as planning
+from tuner.wiring import training_plan
 from tuner.wiring.cost import describe_plan
 from tuner.wiring.plan import Plan, default_space, plan_greedy
 from tuner.wiring.space_checks import example_params
+from tuner.wiring.training_plan import plan_training
+from tuner.wiring.training_request import parse_training_request
 
 __all__ = ["tiny_dataset"]
 
@@ -194,3 +197,27 @@ def test_the_plan_s_cost_is_that_of_the_space() -> None:
     cost = describe_plan(plan(space="negatives", overrides={"steps_per_epoch": 2}))
     assert [stage["trials"] for stage in cost["stages"]] == [6, 16, 8]
     assert cost["stages"][1]["tunes"] == list(load_space("negatives").stages["lr_l"].names)
+
+
+def test_a_field_that_is_set_and_one_that_is_searched_make_the_same_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_dataset: PoseDataset
+) -> None:
+    monkeypatch.setattr(training_plan, "load_dataset", lambda data, folder: tiny_dataset)
+    extras = {"pair_weight": 1e-3, "num_perturbations": 4}
+    axes = "{lr_l: {pair_weight: {grid: [0.001, 0.01]}, num_perturbations: {grid: [3, 4]}}}"
+    found = plan(space=write(tmp_path, axes), input="M2")
+    baseline, searched, _ = found.protocol.stages
+    rates = {"lr_p": 2e-3, "lr_l": 1e-4, "alpha": 1e-3}
+    request = {"backbone": "videopose", "seed": 7, **rates}
+    asked_for = parse_training_request(
+        {**request, "loss_net": "mlp", "input": "M2", "overrides": {**SMALL, **extras}}
+    )
+    trained = plan_training(asked_for).spec
+    trial = TrialSpec(searched.base, {**rates, **extras}, seed=7)
+    assert "pair_weight" in trained.base
+    assert trained.fingerprint == trial.fingerprint
+    del request["lr_l"], request["alpha"]
+    options = {"backbone_options": SMALL["backbone_options"]}
+    alone = parse_training_request({**request, "loss_net": "none", "overrides": options})
+    trial = TrialSpec(baseline.base, {"lr_p": 2e-3}, seed=7)
+    assert plan_training(alone).spec.fingerprint == trial.fingerprint
