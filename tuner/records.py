@@ -5,13 +5,15 @@ from __future__ import annotations
 import enum
 import hashlib
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 __all__ = [
     "TRAINING_VERSION",
     "EpochReport",
+    "MeasuredOn",
     "OutcomeKind",
     "StageResult",
     "StudyHistory",
@@ -108,6 +110,58 @@ class TrialSpec:
             "training_version": TRAINING_VERSION,
             "training": _canonical_numbers({**self.base, **self.params}),
         }
+
+
+@dataclass(frozen=True)
+class MeasuredOn:
+    """What a validation figure was measured on: whether it may be compared with another one.
+
+    How long a training's clips are does not matter: validation lifts frames one by one.
+
+    Attributes:
+        dataset: Name of the data set.
+        content_hash: Of the decoded arrays, after the stride.
+        keypoints: Which 2D key points.
+        joints: How many joints, if that is not all.
+        split: The split that epochs are compared on.
+        stride: Every how many-th frame is used.
+        max_poses: Upper bound of the poses that an epoch is measured on; None for all.
+    """
+
+    dataset: str
+    content_hash: str
+    keypoints: str
+    joints: int | None
+    split: str
+    stride: int
+    max_poses: int | None
+
+    def to_text(self) -> str:
+        """The record as one line of JSON; `from_text` is its inverse."""
+        return canonical_json(asdict(self))
+
+    @classmethod
+    def from_text(cls, text: str) -> MeasuredOn:
+        """Rebuild a record.
+
+        Raises:
+            ValueError: If `to_text` did not write it.
+        """
+        try:
+            return cls(**json.loads(text))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{text!r} does not say what a figure was measured on") from error
+
+    def is_fuller_than(self, other: MeasuredOn) -> bool:
+        """Whether it is the same data, with no tighter bound or stride, and one of them wider."""
+        # the hash is of what the stride leaves, so it cannot tell whether two strides' data agree
+        hashed = self.content_hash if self.stride == other.stride else other.content_hash
+        thinned = replace(
+            self, max_poses=other.max_poses, stride=other.stride, content_hash=hashed
+        )
+        bound, other_bound = (one.max_poses or math.inf for one in (self, other))
+        no_tighter = bound >= other_bound and self.stride <= other.stride
+        return thinned == other and no_tighter and self != other
 
 
 class TrialState(enum.StrEnum):

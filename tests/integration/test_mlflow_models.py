@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,13 @@ from tuner.adapters.mlflow_session import connect
 from tuner.adapters.mlflow_tracker import MlflowTracker
 from tuner.adapters.outbox import Outbox
 from tuner.errors import TrackingError
+from tuner.records import MeasuredOn
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(180)]
 
 MODEL = "sealpose-videopose-sample"
+ALL_POSES = MeasuredOn("sample", "0a1b", "gt", None, "val", stride=1, max_poses=None)
+QUICK = replace(ALL_POSES, max_poses=2000)
 TRAINING = {
     "backbone": "videopose",
     "backbone_options": {"channels": 32},
@@ -94,7 +98,7 @@ def register(
         "training_config": TRAINING,
         "metrics": {"val_mpjpe_mm": 50.0, "val_lse": 4.0},
         "fingerprint": "f" * 64,
-        "comparable": "the same data",
+        "comparable": ALL_POSES.to_text(),
         "skeleton": "h36m_17",
         "example_x": poses,
     }
@@ -186,7 +190,11 @@ def test_only_a_better_version_takes_the_crown(
     assert connect(uri).get_model_version_by_alias("crown", "champion").version in (4, "4")
 
 
-@pytest.mark.parametrize("comparable", ["other data", ""], ids=["other data", "chosen on test"])
+@pytest.mark.parametrize(
+    "comparable",
+    [replace(ALL_POSES, content_hash="ff").to_text(), ""],
+    ids=["other data", "chosen on test"],
+)
 def test_a_figure_that_cannot_be_compared_takes_no_crown(
     uri: str, run_id: str, checkpoint: Path, poses: NDArray[np.float32], comparable: str
 ) -> None:
@@ -200,6 +208,54 @@ def test_a_figure_that_cannot_be_compared_takes_no_crown(
         comparable=comparable,
     )
     assert (first.champion, better.champion) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("order", "champions"),
+    [
+        ((QUICK, ALL_POSES), (True, True)),
+        ((ALL_POSES, QUICK), (True, False)),
+        ((QUICK, ALL_POSES, QUICK, ALL_POSES), (True, True, False, False)),
+    ],
+    ids=["quick first", "quick last", "quick between"],
+)
+def test_a_quick_champion_gives_way_to_one_measured_on_all_poses_and_never_comes_back(
+    *,
+    uri: str,
+    run_id: str,
+    checkpoint: Path,
+    poses: NDArray[np.float32],
+    order: tuple[MeasuredOn, ...],
+    champions: tuple[bool, ...],
+) -> None:
+    """Whatever the figures: the quick one is the better one here."""
+    model = f"quick{len(order)}{order[0].max_poses}"
+    found = tuple(
+        register(
+            *(uri, run_id, checkpoint, poses),
+            model_name=model,
+            metrics={"val_mpjpe_mm": 40.0 if comparable == QUICK else 60.0},
+            fingerprint=f"{number}" * 64,
+            comparable=comparable.to_text(),
+        ).champion
+        for number, comparable in enumerate(order)
+    )
+    assert found == champions
+
+
+def test_what_is_crowned_by_hand_keeps_the_crown(
+    uri: str, run_id: str, checkpoint: Path, poses: NDArray[np.float32]
+) -> None:
+    own = register(uri, run_id, checkpoint, poses, model_name="by-hand", comparable="")
+    assert not own.champion
+    connect(uri).set_registered_model_alias("by-hand", "champion", str(own.version))
+    better = register(
+        *(uri, run_id, checkpoint, poses),
+        model_name="by-hand",
+        metrics={"val_mpjpe_mm": 1.0},
+        fingerprint="d" * 64,
+    )
+    assert not better.champion
 
 
 def test_a_training_is_registered_once(
@@ -238,7 +294,7 @@ def announce(tracker: MlflowTracker, checkpoint: Path, poses: NDArray[np.float32
         training_config=TRAINING,
         metrics={"val_mpjpe_mm": 48.0},
         fingerprint="e" * 64,
-        comparable="the same data",
+        comparable=ALL_POSES.to_text(),
         skeleton="h36m_17",
         example_x=poses.tolist(),
     )

@@ -25,6 +25,7 @@ from tuner.adapters.outbox_delivery import RejectedEventError
 from tuner.adapters.pose_lifter_package import code_folder, extract_weights
 from tuner.adapters.tracker_events import Event
 from tuner.errors import TrackingError
+from tuner.records import MeasuredOn
 
 __all__ = ["CHAMPION", "ModelVersionInfo", "register_from_event", "register_winner"]
 
@@ -72,8 +73,9 @@ def register_winner(
     """Log the winner's pose-net as a model, register it, and make it champion if it is best.
 
     A training (by fingerprint) is registered once: a second call returns the version there is.
-    The champion is judged by `val_mpjpe_mm` alone, never by test; a tie keeps the present one,
-    and so does a figure of other data: only versions of equal `comparable` compete.
+    The champion is judged by `val_mpjpe_mm` alone, never by test. A tie keeps the present one,
+    and so does a figure of other data; one of fewer poses of the same data gives way to one of
+    more, whatever they are.
 
     Args:
         tracking_uri: The MLflow server or database.
@@ -84,8 +86,8 @@ def register_winner(
         metrics: The winner's figures; `val_mpjpe_mm` must be among them, finite.
         fingerprint: Of the winner's TrialSpec.
         example_x: A few normalised 2D poses, (N, J, 2), float32.
-        comparable: What the figure was measured on; empty if it must not compete (selected on
-            the test split).
+        comparable: What the figure was measured on (`MeasuredOn.to_text`); empty if it must not
+            compete (selected on the test split).
         skeleton: Name of the skeleton in `trainables.skeletons.SKELETONS`.
 
     Raises:
@@ -237,8 +239,15 @@ def _crown(client: Any, name: str, version: str, value: float, comparable: str) 
 
 
 def _is_beaten(client: Any, name: str, holder: str, value: float, comparable: str) -> bool:
-    """Whether a figure of the same data is better; a holder that has none is always beaten."""
+    """Whether a figure is better, or of more poses; a holder that has none is always beaten."""
     tags = client.get_model_version(name, holder).tags
     if SELECTION_METRIC not in tags:
         return True
-    return tags.get(COMPARABLE) == comparable and float(tags[SELECTION_METRIC]) > value
+    try:
+        held = MeasuredOn.from_text(tags.get(COMPARABLE, ""))
+    except ValueError:
+        return False  # chosen on test, and crowned by hand
+    ours = MeasuredOn.from_text(comparable)
+    if ours == held:
+        return float(tags[SELECTION_METRIC]) > value
+    return ours.is_fuller_than(held)

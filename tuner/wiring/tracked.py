@@ -14,7 +14,7 @@ from tuner.errors import RunInterruptedError
 from tuner.greedy_config import RESULT_FIELDS
 from tuner.ports import EngineListener, RunInfo, Tracker
 from tuner.protocol.selection import best_trial
-from tuner.records import StudyHistory, digest
+from tuner.records import MeasuredOn, StudyHistory
 from tuner.reports.render import write_report
 from tuner.reports.summary import RunSummary
 from tuner.settings import Locations
@@ -141,8 +141,23 @@ def close_tracker(
 
 
 def measured_on(base: Mapping[str, Any]) -> str:
-    """What a validation figure was measured on; empty for one that was chosen on test."""
-    return digest(base["data"]) if base["select_on"] == "val" else ""
+    """What a validation figure was measured on; empty for one that was chosen on test.
+
+    Args:
+        base: The training configuration, with its data.
+    """
+    if base["select_on"] != "val":
+        return ""
+    data = base["data"]
+    return MeasuredOn(
+        dataset=data["name"],
+        content_hash=data["content_hash"],
+        keypoints=data["keypoints"],
+        joints=data.get("joints"),
+        split=base["select_on"],
+        stride=data["stride"],
+        max_poses=data["max_eval_poses"],
+    ).to_text()
 
 
 def _closing_figures(summary: RunSummary) -> dict[str, float]:
