@@ -138,6 +138,28 @@ REFUSED = [
         "{lr_l: {window_weight: {grid: [0.5]}}}",
         r"stages\.lr_l\.window_weight: window_weight=0\.5 needs clips .*set data\.frames=4",
     ),
+    (
+        {"objective": "nce"},
+        "{lr_l: {margin_scale: {grid: [1]}}}",
+        r"^search space mine, stages\.lr_l\.margin_scale: margin_scale=2\.0 has no effect unless "
+        r"objective='margin'; leave it out \(tried instead of the default, the space's only",
+    ),
+    (
+        {},
+        "{lr_l: {num_perturbations: {grid: [3]}, perturbation_radius: {grid: [0.02]}}}",
+        r"(?s)2 problems:.*lr_l\.num_perturbations: num_perturbations=6 has no effect .*"
+        r"lr_l\.perturbation_radius: perturbation_radius=0\.04 has no effect",
+    ),
+    (
+        {},
+        "{lr_l: {pair_scale: {grid: [1]}, pair_weight: {grid: [0]}}}",
+        r"stages\.lr_l\.pair_scale: pair_scale=2\.0 has no effect",
+    ),
+    (
+        {"overrides": {"data": {"frames": 2}}},
+        "{lr_l: {window_weight: {grid: [0]}}}",
+        r"stages\.lr_l\.window_weight: window_weight=1\.0 needs clips .*set data\.frames=4",
+    ),
 ]
 
 
@@ -163,6 +185,22 @@ def test_an_axis_may_need_what_is_set_and_the_other_way_round(tmp_path: Path) ->
     assert found.training.window_weight == 1.0
     # the baseline is trained on the same clips
     assert {stage.base["data"]["frames"] for stage in found.protocol.stages} == {4}
+
+
+@pytest.mark.parametrize(
+    ("values", "stages"),
+    [
+        ({}, "{lr_l: {margin_scale: {grid: [1]}}}"),
+        ({}, "{lr_l: {num_perturbations: {grid: [3]}, pair_weight: {grid: [0, 1e-3]}}}"),
+        ({"objective": "nce"}, "{lr_l: {pair_weight: {grid: [0]}}}"),
+        ({"overrides": {"negatives": "both"}}, "{lr_l: {num_perturbations: {grid: [3]}}}"),
+        ({}, "{lr_p: {length_weight: {grid: [0]}}}"),
+    ],
+)
+def test_a_default_may_be_an_axis_s_only_value_where_another_one_could_stand(
+    tmp_path: Path, values: dict[str, Any], stages: str
+) -> None:
+    assert plan(space=write(tmp_path, stages), **values).space.name == "mine"
 
 
 def test_what_the_space_tunes_cannot_be_set() -> None:

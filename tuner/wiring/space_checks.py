@@ -36,18 +36,14 @@ def check_stages(space: GreedySpace, protocol: Protocol) -> None:
     """Check the configuration of every grid point, or of every corner of the ranges.
 
     Raises:
-        ConfigurationError: With the first fault of each stage.
+        ConfigurationError: With the first fault of each stage, or every axis of it that could
+            change nothing at any of its points.
     """
     faults = []
     for stage in protocol.stages:
-        fixed = _fixed_example(protocol, stage)
-        for point in stage.checked_points():
-            try:
-                validated_training({**stage.base, **fixed, **point}, space)
-            except ConfigurationError as error:
-                at = ", ".join(f"{name} {format_value(value)}" for name, value in point.items())
-                faults.append(f"{error} (found at {at})")
-                break
+        fields = {**stage.base, **_fixed_example(protocol, stage)}
+        fault = _first_fault(fields, stage, space)
+        faults += _idle_axes(fields, stage, space) if fault is None else [fault]
     if faults:
         raise ConfigurationError.from_faults(faults)
 
@@ -55,6 +51,42 @@ def check_stages(space: GreedySpace, protocol: Protocol) -> None:
 def example_params(protocol: Protocol, stage: Stage) -> dict[str, float]:
     """The largest values that a stage's trials can have, tuned and fixed ones."""
     return {**_fixed_example(protocol, stage), **_largest(stage)}
+
+
+def _first_fault(fields: Mapping[str, Any], stage: Stage, space: GreedySpace) -> str | None:
+    for point in stage.checked_points():
+        try:
+            validated_training({**fields, **point}, space)
+        except ConfigurationError as error:
+            at = ", ".join(f"{name} {format_value(value)}" for name, value in point.items())
+            return f"{error} (found at {at})"
+    return None
+
+
+def _idle_axes(fields: Mapping[str, Any], stage: Stage, space: GreedySpace) -> list[str]:
+    """Faults of axes that pass because they hold a field's default only, which any field may."""
+    faults = []
+    for name in stage.space.names:
+        refused = None
+        for point in stage.checked_points():
+            refused = _refusal({**fields, **point}, name, space)
+            if refused is None:
+                break
+        if refused is not None:
+            faults.append(f"{refused} (tried instead of the default, the space's only value)")
+    return faults
+
+
+def _refusal(fields: Mapping[str, Any], name: str, space: GreedySpace) -> str | None:
+    """Why a field that has its default could have no other value; None if it could."""
+    default = TrainingConfig.model_fields[name].get_default()
+    if fields[name] != default:
+        return None
+    try:
+        validated_training({**fields, name: 2 * default or 1}, space)
+    except ConfigurationError as error:
+        return str(error)
+    return None
 
 
 def _fixed_example(protocol: Protocol, stage: Stage) -> dict[str, float]:
