@@ -20,7 +20,7 @@ from typing import Any
 import matplotlib as mpl
 
 from benchmarks.method_table import BOTH, BUDGET, GRAPH, MLP
-from benchmarks.trainings import NOISE_MM, machine, open_trainings, training
+from benchmarks.trainings import NOISE_MM, machine, open_trainings
 
 mpl.use("Agg")
 
@@ -42,7 +42,9 @@ def main() -> None:
     with open_trainings(arguments.data_dir, arguments.work, workers=arguments.workers) as jobs:
         results = jobs.run(
             [
-                training({**BUDGET, **RATES, **CASES[case]}, seed=seed, epochs=arguments.epochs)
+                jobs.configuration(
+                    {**BUDGET, **RATES, **CASES[case]}, seed=seed, epochs=arguments.epochs
+                )
                 for case, seed in plans
             ]
         )

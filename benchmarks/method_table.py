@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.trainings import Trainings, machine, open_trainings, training
+from benchmarks.trainings import Trainings, machine, open_trainings
 
 BACKBONES = ("videopose", "simplebaseline")
 TUNING_SEED = 100
@@ -74,15 +74,16 @@ def main() -> None:
     with open_trainings(arguments.data_dir, arguments.work, workers=arguments.workers) as jobs:
         chosen = _tune(jobs, arguments.tuning_epochs)
         finals = [(case, seed) for case in chosen for seed in range(arguments.seeds)]
+        epochs = arguments.epochs
         results = jobs.run(
-            [training(chosen[case], seed=seed, epochs=arguments.epochs) for case, seed in finals]
+            [jobs.configuration(chosen[case], seed=seed, epochs=epochs) for case, seed in finals]
         )
     found: dict[Case, list[dict[str, Any]]] = {case: [] for case in chosen}
     for (case, _), result in zip(finals, results, strict=True):
         found[case].append(result)
     rows = [_row(case, found, chosen[case]) for case in chosen]
     if arguments.json:
-        print(json.dumps({"rows": rows, "machine": machine(arguments.workers)}))
+        print(json.dumps({"rows": rows, "machine": machine(arguments.workers), "budget": BUDGET}))
     else:
         print(_table(rows))
 
@@ -130,7 +131,7 @@ def _best(
     jobs: Trainings, variants: Mapping[Case, list[dict[str, Any]]], epochs: int
 ) -> dict[Case, dict[str, Any]]:
     flat = [(case, fields) for case, options in variants.items() for fields in options]
-    results = jobs.run([training(f, seed=TUNING_SEED, epochs=epochs) for _, f in flat])
+    results = jobs.run([jobs.configuration(f, seed=TUNING_SEED, epochs=epochs) for _, f in flat])
     best: dict[Case, tuple[float, dict[str, Any]]] = {}
     for (case, fields), result in zip(flat, results, strict=True):
         if case not in best or result["val_mpjpe_mm"] < best[case][0]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
-import hashlib
 import json
+import math
 import os
 import platform
 import sys
@@ -20,13 +19,16 @@ import torch
 from trainables.config import DataConfig, TrainingConfig
 from trainables.data.dataset import PoseDataset
 from trainables.data.loading import load_dataset
+from trainables.errors import NonFiniteError
 from trainables.seal.device_data import load_split
 from trainables.seal.trainer import SealTrainer
+from tuner.records import TRAINING_VERSION, digest
 
-__all__ = ["NOISE_MM", "Trainings", "machine", "open_trainings", "training"]
+__all__ = ["NOISE_MM", "Trainings", "machine", "open_trainings"]
 
 NOISE_MM = (5.0, 10.0, 20.0, 40.0, 80.0)
 ENERGY_POSES = 2000
+EVAL_POSES = 4000
 
 _dataset: PoseDataset | None = None
 
@@ -43,8 +45,18 @@ class Trainings:
     def __init__(self, pool: ProcessPoolExecutor, data_dir: Path, work: Path) -> None:
         self._pool = pool
         self._data_dir = data_dir.resolve()
+        dataset = load_dataset(DataConfig(name="h36m"), self._data_dir)
+        self._data = DataConfig(
+            name="h36m", content_hash=dataset.content_hash(), max_eval_poses=EVAL_POSES
+        )
         self._work = work
         work.mkdir(parents=True, exist_ok=True)
+
+    def configuration(
+        self, fields: Mapping[str, Any], *, seed: int, epochs: int
+    ) -> TrainingConfig:
+        """What is trained: fields on the data, whose content is part of it."""
+        return TrainingConfig(**{**fields, "seed": seed, "epochs": epochs, "data": self._data})
 
     def run(self, configs: list[TrainingConfig]) -> list[dict[str, Any]]:
         """Results in order; only what is not kept is trained."""
@@ -61,8 +73,8 @@ class Trainings:
         return [json.loads(self._path(config).read_text()) for config in configs]
 
     def _path(self, config: TrainingConfig) -> Path:
-        text = json.dumps([config.model_dump(mode="json"), str(self._data_dir)], sort_keys=True)
-        return self._work / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+        fields = [config.model_dump(mode="json"), TRAINING_VERSION, torch.__version__]
+        return self._work / f"{digest(fields)[:16]}.json"
 
 
 @contextmanager
@@ -70,14 +82,6 @@ def open_trainings(data_dir: Path, work: Path, *, workers: int) -> Iterator[Trai
     """Start the worker processes, one thread each."""
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start) as pool:
         yield Trainings(pool, data_dir, work)
-
-
-def training(
-    fields: Mapping[str, Any], *, seed: int, epochs: int, max_eval_poses: int = 4000
-) -> TrainingConfig:
-    """A configuration on Human3.6M-formatted data."""
-    data = DataConfig(name="h36m", max_eval_poses=max_eval_poses)
-    return TrainingConfig(**{**fields, "seed": seed, "epochs": epochs, "data": data})
 
 
 def machine(workers: int) -> dict[str, Any]:
@@ -101,25 +105,34 @@ def _train(fields: dict[str, Any], data_dir: str, path: str) -> str:
     config = TrainingConfig(**fields)
     if _dataset is None:
         _dataset = load_dataset(config.data, Path(data_dir))
-    trainer = SealTrainer(config, _dataset, device=torch.device("cpu"))
-    history, best, state = [], float("inf"), trainer.state_dict()
-    for _ in range(config.epochs):
+    try:
+        result = _result(SealTrainer(config, _dataset, device=torch.device("cpu")), _dataset)
+    except NonFiniteError as error:
+        result = {"val_mpjpe_mm": math.inf, "invalid": str(error)}
+    result["configuration"] = fields
+    temporary = Path(path).with_suffix(".part")
+    temporary.write_text(json.dumps(result))
+    temporary.replace(path)
+    best = result["val_mpjpe_mm"]
+    return f"{config.backbone} {config.loss_net} {config.input} {config.alpha} {best:.2f} mm"
+
+
+def _result(trainer: SealTrainer, dataset: PoseDataset) -> dict[str, Any]:
+    """Train to the end, and measure the epoch with the lowest validation MPJPE."""
+    history, best, state = [], math.inf, trainer.state_dict()
+    for _ in range(trainer.config.epochs):
         figures = trainer.run_epoch()
         history.append(figures)
         if figures["val_mpjpe_mm"] < best:
-            best, state = figures["val_mpjpe_mm"], copy.deepcopy(trainer.state_dict())
+            best, state = figures["val_mpjpe_mm"], trainer.state_dict()
     trainer.load_state_dict(state)
-    result = {
+    return {
         "val_mpjpe_mm": best,
         "best_epoch": int(state["epoch"]),
         "test": trainer.evaluate("test"),
         "history": history,
-        "energy": _energies(trainer, _dataset),
+        "energy": _energies(trainer, dataset),
     }
-    temporary = Path(path).with_suffix(".part")
-    temporary.write_text(json.dumps(result))
-    temporary.replace(path)
-    return f"{config.backbone} {config.loss_net} {config.input} {config.alpha} {best:.2f} mm"
 
 
 @torch.no_grad()

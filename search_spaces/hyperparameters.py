@@ -46,11 +46,12 @@ class Hyperparameter:
 
 
 HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
-    # Learning rates and factors: zero would train nothing and look like a result.
+    # Learning rates and factors: zero would train nothing and look like a result; without α the
+    # loss-net would change nothing, and stage 1 has trained that baseline.
     "lr_p": Hyperparameter("η_φ", "a learning rate", open=True),
     "lr_l": Hyperparameter("η_θ", "a learning rate", open=True),
-    # 0 is the baseline, a negative weight would reward implausible poses.
-    "alpha": Hyperparameter("α", "the energy's weight"),
+    "alpha": Hyperparameter("α", "the energy's weight", open=True),
+    # A negative weight would reward implausible poses.
     "length_weight": Hyperparameter("λ_len", "the weight of the bone length constraint"),
     "symmetry_weight": Hyperparameter("λ_sym", "the weight of the symmetry constraint"),
     "margin_scale": Hyperparameter("Δ", "the factor on the margin", open=True),

@@ -39,6 +39,8 @@ class DataConfig(_Frozen):
             fingerprint; filled in when the data are loaded.
         keypoints: Which 2D key points (`gt`, or the suffix of a VideoPose3D 2D file).
         stride: Every how many-th frame is used.
+        joints: 16 leaves out the neck of Human3.6M's 17 joints, as SemGCN's authors do; None
+            for all joints.
         frames: Frames T of a training clip; 1 trains on single poses. Frames beyond an end of
             the sequence repeat the frame there.
         max_eval_poses: Upper bound of poses that an epoch is validated on, evenly spaced; None
@@ -49,6 +51,7 @@ class DataConfig(_Frozen):
     content_hash: str = ""
     keypoints: str = "gt"
     stride: int = Field(default=1, ge=1)
+    joints: Literal[16] | None = None
     frames: int = Field(default=1, ge=1)
     max_eval_poses: int | None = Field(default=None, ge=1)
 
@@ -193,6 +196,11 @@ class TrainingConfig(_Frozen):
         return (
             (with_net, "with loss_net='none'", LOSS_NET_FIELDS),
             (self.variant == "static", "unless variant='static'", ("static_epochs",)),
+            (
+                self.variant == "dynamic",
+                "with variant='static', where negatives come from a fixed pose-net",
+                ("negatives_from",),
+            ),
             (margin, "unless objective='margin'", ("margin_scale",)),
             (
                 self.perturbs,

@@ -33,9 +33,10 @@ from trainables.config import (
 )
 from trainables.data.dataset import Camera, PoseDataset, SequenceInfo
 from trainables.data.loading import load_dataset
+from trainables.data.reduction import leave_out_neck
 from trainables.loss_nets import LOSS_NETS
 from trainables.seal.trainer import SealTrainer
-from trainables.skeletons import H36M_16, H36M_17
+from trainables.skeletons import H36M_17
 from tuner.wiring.checks import DECIDED_DATA
 
 CPU = torch.device("cpu")
@@ -143,7 +144,7 @@ CHOICES = (Knob("select_on", ("val", "test")), Knob("data.max_eval_poses", (None
 
 COVERED_ELSEWHERE = {
     *("backbone", "loss_net", "data"),  # need other options each
-    *("data.name", "data.keypoints", "data.stride"),  # need other files
+    *("data.name", "data.keypoints", "data.stride", "data.joints"),  # need other data
 }
 
 
@@ -163,16 +164,6 @@ def small_dataset() -> PoseDataset:
 
 
 DATASET = small_dataset()
-
-
-def fewer_joints() -> PoseDataset:
-    """The same with the 16 joints that SemGCN's non-local variant takes."""
-    kept = H36M_16.num_joints
-    splits = {
-        name: dataclasses.replace(split, x=split.x[:, :kept], y=split.y[:, :kept])
-        for name, split in DATASET.splits.items()
-    }
-    return dataclasses.replace(DATASET, skeleton=H36M_16, splits=splits)
 
 
 def configuration(fields: Fields) -> TrainingConfig:
@@ -251,6 +242,7 @@ def test_other_data_give_another_training(tmp_path: Path) -> None:
         h36m,
         {**h36m, "keypoints": "shifted"},
         {**h36m, "stride": 3},
+        {**h36m, "joints": 16},
         {"name": "sample", "stride": 50},
     ]
     results = []
@@ -297,7 +289,7 @@ def test_every_option_of_a_net_changes_the_training(name: str) -> None:
     if name in SMALL_BACKBONES:
         part, small = "backbone", dict(SMALL_BACKBONES[name])  # type: ignore[index]
     for option, values in NET_OPTIONS[name].items():
-        dataset = fewer_joints() if option == "non_local" else DATASET
+        dataset = leave_out_neck(DATASET) if option == "non_local" else DATASET
         first, second = (
             train(
                 configuration({part: name, f"{part}_options": {**small, option: value}}), dataset
@@ -310,6 +302,7 @@ def test_every_option_of_a_net_changes_the_training(name: str) -> None:
 
 OFF_BY_DEFAULT: Mapping[str, tuple[Any, Fields]] = {
     "static_epochs": (2, {}),
+    "negatives_from": ("eval_forward", {"variant": "static"}),
     "margin_scale": (2.0, {"objective": "nce"}),
     "num_perturbations": (4, {}),
     "perturbation_radius": (0.1, {}),

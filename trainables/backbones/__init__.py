@@ -15,7 +15,7 @@ from trainables.backbones.semgcn import SemGCN
 from trainables.backbones.simplebaseline import SimpleBaseline
 from trainables.backbones.videopose import VideoPose
 from trainables.config import BackboneName, PoseLossName
-from trainables.skeletons import Skeleton
+from trainables.skeletons import H36M_16, Skeleton
 
 __all__ = ["BACKBONES", "BackboneEntry", "SemGCN", "SimpleBaseline", "VideoPose"]
 
@@ -36,6 +36,7 @@ class BackboneEntry:
         paper_epochs: Epochs of the paper on Human3.6M and 3DHP (A.2.1).
         paper_batch_size_h3wb: Batch size of the paper on H3WB (A.2.1).
         paper_epochs_h3wb: Epochs of the paper on H3WB (A.2.1).
+        variants: Other forms of the net that its authors report: skeleton and options.
     """
 
     name: BackboneName
@@ -49,6 +50,7 @@ class BackboneEntry:
     paper_epochs: int = 50
     paper_batch_size_h3wb: int = 64
     paper_epochs_h3wb: int = 200
+    variants: tuple[tuple[Skeleton, Mapping[str, Any]], ...] = ()
 
     def joint_arguments(self, skeleton: Skeleton) -> dict[str, Any]:
         """What the constructor takes of `num_joints` and `skeleton`."""
@@ -91,6 +93,7 @@ BACKBONES: Mapping[BackboneName, BackboneEntry] = MappingProxyType(
             official_pose_loss="mse",
             official_recipe="Adam, 1e-3 × 0.96 per 100k steps, batch 64, 50 epochs, clip 1",
             description="SemGCN (Zhao et al., CVPR 2019): graph convolutions, single frame",
+            variants=((H36M_16, {}), (H36M_16, {"non_local": True})),
         ),
     }
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 from trainables.config import DataConfig, DatasetName
 from trainables.data.dataset import PoseDataset
 from trainables.data.h36m import load_h36m
+from trainables.data.reduction import leave_out_neck
 from trainables.data.sample_loader import load_sample
 from trainables.data.verification import verify_dataset
 
@@ -41,4 +42,4 @@ def load_dataset(config: DataConfig, data_dir: Path | None = None) -> PoseDatase
     """
     dataset = DATASETS[config.name](config, data_dir)
     verify_dataset(dataset)
-    return dataset
+    return dataset if config.joints is None else leave_out_neck(dataset)

@@ -59,22 +59,24 @@ class PoseEnergy(nn.Module):
 
         Args:
             x: Normalised screen coordinates, (B, T, J, 2).
-            y: Root-relative joints, metres, (B, T, J, 3).
+            y: Root-relative joints, metres, (B, T, J, 3), or several of each, (P, B, T, J, 3).
 
         Returns:
-            Energy of each frame, (B, T).
+            Energy of each frame, (B, T) or (P, B, T).
 
         Raises:
             ShapeError: If the two do not fit each other or the skeleton.
         """
-        frames = x.shape[:2]
+        energies = y.shape[:-2]
         x, y = fold_frames(x, y, self.num_joints)
         descriptor = self.encoder(joint_features(self.input, x, y))
         energy: Tensor = self.head(descriptor).squeeze(-1)
         if self.encoder_2d is not None and self.coupling is not None:
-            coupled = descriptor if self.input == "M2" else y.flatten(1)
-            energy = energy + (self.encoder_2d(x) * self.coupling(coupled)).sum(dim=-1)
-        return energy.reshape(frames)
+            coupled = self.coupling(descriptor if self.input == "M2" else y.flatten(1))
+            # one 2D pose serves all its 3D poses
+            products = self.encoder_2d(x) * coupled.unflatten(0, (-1, len(x)))
+            energy = energy + products.sum(dim=-1).flatten()
+        return energy.reshape(energies)
 
 
 def _bilinear(rows: int, columns: int) -> nn.Linear:

@@ -33,6 +33,7 @@ class PoseMetrics:
         detail: Whether sequences, joints, and steps between frames are measured too, for which
             poses must come in order of time.
         num_sequences: How many sequences there are; for `detail` only.
+        frame_step: Distance of the numbers of consecutive frames; for `detail` only.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class PoseMetrics:
         device: torch.device,
         detail: bool = False,
         num_sequences: int = 0,
+        frame_step: int = 1,
     ) -> None:
         self._skeleton = skeleton
         self._measures = build_measures(skeleton)
@@ -51,7 +53,7 @@ class PoseMetrics:
         if detail:
             names.append(VELOCITY)
             by_sequence = GroupSums(names, groups=num_sequences, device=device)
-            self._detail = _Detail(skeleton, self._measures, by_sequence)
+            self._detail = _Detail(skeleton, self._measures, by_sequence, frame_step)
         self._by_action = GroupSums(names, groups=num_actions, device=device)
 
     def update(self, pred: Tensor, target: Tensor, labels: PoseLabels) -> None:
@@ -146,9 +148,13 @@ class _Detail:
     """What only a report needs."""
 
     def __init__(
-        self, skeleton: Skeleton, measures: Sequence[Measure], by_sequence: GroupSums
+        self,
+        skeleton: Skeleton,
+        measures: Sequence[Measure],
+        by_sequence: GroupSums,
+        frame_step: int,
     ) -> None:
-        self.velocity = VelocityErrors()
+        self.velocity = VelocityErrors(frame_step)
         self.by_sequence = by_sequence
         units: dict[Unit, dict[str, tuple[str, ...]]] = {unit: {} for unit in Unit}
         for measure in measures:

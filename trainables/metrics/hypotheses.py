@@ -17,6 +17,7 @@ __all__ = [
     "j_best",
     "p_agg",
     "p_best",
+    "select",
     "select_j_agg",
     "select_j_best",
     "select_p_best",
@@ -84,6 +85,21 @@ def p_agg(hypotheses: Tensor, target: Tensor, *, align: bool = False) -> Tensor:
     return p_mpjpe(mean, target) if align else mpjpe(mean, target)
 
 
+def select(values: Tensor, choice: Tensor) -> Tensor:
+    """One of several values, chosen for each pose or each joint.
+
+    Args:
+        values: Values of H hypotheses, (H, ..., *rest).
+        choice: Which, (...), int64.
+
+    Returns:
+        (..., *rest).
+    """
+    rest = values.ndim - 1 - choice.ndim
+    index = choice.reshape(1, *choice.shape, *(1,) * rest).expand(1, *values.shape[1:])
+    return torch.gather(values, 0, index).squeeze(0)
+
+
 def select_j_best(hypotheses: Tensor, target: Tensor) -> Tensor:
     """Put each pose together from the joints nearest to the target.
 
@@ -96,14 +112,14 @@ def select_j_best(hypotheses: Tensor, target: Tensor) -> Tensor:
     """
     _require_hypotheses(hypotheses, target)
     distances = joint_distances(hypotheses, target.expand_as(hypotheses))
-    return _take(hypotheses, distances.argmin(dim=0))
+    return select(hypotheses, distances.argmin(dim=0))
 
 
 def select_p_best(hypotheses: Tensor, target: Tensor) -> Tensor:
     """The hypothesis of least MPJPE, for each pose; arguments and result as `select_j_best`."""
     _require_hypotheses(hypotheses, target)
     errors = mpjpe(hypotheses, target.expand_as(hypotheses))
-    return _take(hypotheses, errors.argmin(dim=0).unsqueeze(-1).expand(target.shape[:-1]))
+    return select(hypotheses, errors.argmin(dim=0).unsqueeze(-1).expand(target.shape[:-1]))
 
 
 def select_j_agg(hypotheses: Tensor, reprojection: Tensor) -> Tensor:
@@ -124,18 +140,12 @@ def select_j_agg(hypotheses: Tensor, reprojection: Tensor) -> Tensor:
             f"expected reprojection errors {tuple(hypotheses.shape[:-1])} of hypotheses "
             f"{tuple(hypotheses.shape)}, got {tuple(reprojection.shape)}"
         )
-    return _take(hypotheses, reprojection.argmin(dim=0))
+    return select(hypotheses, reprojection.argmin(dim=0))
 
 
 def _candidates(hypotheses: Tensor, target: Tensor, *, align: bool) -> Tensor:
     _require_hypotheses(hypotheses, target)
     return procrustes_align(hypotheses, target.expand_as(hypotheses)) if align else hypotheses
-
-
-def _take(hypotheses: Tensor, choice: Tensor) -> Tensor:
-    """The joints of the chosen hypotheses: (H, ..., J, 3) by (..., J) to (..., J, 3)."""
-    index = choice[None, ..., None].expand(1, *hypotheses.shape[1:])
-    return torch.gather(hypotheses, 0, index).squeeze(0)
 
 
 def _require_hypotheses(hypotheses: Tensor, target: Tensor) -> None:

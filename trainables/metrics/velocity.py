@@ -31,7 +31,8 @@ class VelocityErrors:
     Only a step from a frame to the next of the same sequence counts, and only if both are valid.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, frame_step: int) -> None:
+        self._frame_step = frame_step
         self._last: _Frames | None = None
 
     def update(self, pred: Tensor, target: Tensor, labels: PoseLabels) -> Values:
@@ -50,7 +51,7 @@ class VelocityErrors:
         last = self._last or _Frames(*(values[:1] for values in batch))
         frames = _Frames(*(torch.cat(pair) for pair in zip(last, batch, strict=True)))
         self._last = _Frames(*(values[-1:].clone() for values in batch))
-        follows = (frames.sequence.diff() == 0) & (frames.frame.diff() == 1)
+        follows = (frames.sequence.diff() == 0) & (frames.frame.diff() == self._frame_step)
         counted = follows & frames.valid[1:] & frames.valid[:-1]
         errors = joint_distances(frames.pred.diff(dim=0), frames.target.diff(dim=0))
         return Values(errors, counted.unsqueeze(1).expand_as(errors))

@@ -73,11 +73,11 @@ class TrainingBatches:
         """The batches of one pass, in the random order of a named stream of the seed."""
         stream = generator(self._config.seed, *names)
         order = self._scored[torch.randperm(len(self._scored), generator=stream)]
-        batches = list(order.split(self._config.batch_size))
+        batches = list(order.to(self._device).split(self._config.batch_size))
         if len(batches[-1]) < _MIN_BATCH:
             batches.pop()
         for index in batches[: self._config.steps_per_epoch]:
-            yield self._gather(index.to(self._device))
+            yield self._gather(index)
 
     def _gather(self, index: Tensor) -> Batch:
         frames = self._config.data.frames

@@ -76,6 +76,13 @@ class DeviceSplit:
         """Sequences of the whole data set."""
         return len(self.sequence_names)
 
+    @property
+    def frame_step(self) -> int:
+        """Distance of the numbers of consecutive frames: more than 1 in thinned data."""
+        same = self._poses.sequence.diff() == 0
+        steps = self._poses.frame.diff()[same]
+        return int(steps.min()) if len(steps) else 1
+
     def scored(self) -> Tensor:
         """Positions of the poses that are scored, on the CPU, int64."""
         return self._poses.valid.nonzero().squeeze(1).cpu()

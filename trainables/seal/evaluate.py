@@ -53,6 +53,7 @@ def report_poses(pose_net: nn.Module, split: DeviceSplit, skeleton: Skeleton) ->
         device=split.device,
         detail=True,
         num_sequences=split.num_sequences,
+        frame_step=split.frame_step,
     )
     _accumulate(metrics, pose_net, split)
     return metrics.report(action_names=split.action_names, sequence_names=split.sequence_names)
@@ -77,9 +78,9 @@ def evaluate_energies(
     sums = torch.zeros(2, dtype=torch.float64, device=split.device)
     scored = torch.zeros((), dtype=torch.int64, device=split.device)
     for batch in split.batches(_ENERGIES_PER_BATCH):
-        x, y = batch.x, batch.y
-        energies = loss_net(torch.cat([x, x]), torch.cat([y, pose_net(x)])).double().mean(dim=1)
-        sums += torch.where(batch.valid, energies.view(2, -1), 0.0).sum(dim=1)
+        poses = torch.stack([batch.y, pose_net(batch.x)])
+        energies = loss_net(batch.x, poses).double().mean(dim=-1)
+        sums += torch.where(batch.valid, energies, 0.0).sum(dim=1)
         scored += batch.valid.sum()
     true, pred = (sums / scored).tolist()
     return {"energy_true": true, "energy_pred": pred, "energy_gap": pred - true}

@@ -64,10 +64,7 @@ class LossNetStep:
 
     def _energies(self, x: Tensor, y: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
         """Energies of truth (B, T) and negatives (P, B, T), in one pass."""
-        poses = torch.cat([y.unsqueeze(0), negatives])
-        inputs = x.expand(len(poses), *x.shape)
-        energies = self._loss_net(inputs.flatten(0, 1), poses.flatten(0, 1))
-        energies = energies.unflatten(0, (len(poses), -1))
+        energies = self._loss_net(x, torch.cat([y.unsqueeze(0), negatives]))
         return energies[0], energies[1:]
 
     def _objective(

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from trainables.config import TrainingConfig
-from trainables.seal.projection import Views, reprojection_errors, select
+from trainables.metrics.hypotheses import select
+from trainables.seal.projection import Views, reprojection_errors
 
 __all__ = ["NegativePool", "build_pool", "disc_noise", "lift_in_evaluation", "rank_pairs"]
 
@@ -40,7 +41,7 @@ class NegativePool:
     def for_objective(self, values: Tensor) -> Tensor:
         """What belongs to the negatives that the objective sees, of (P, B, T, ...)."""
         seen = values[self.objective]
-        return seen if self.choice is None else select(seen, self.choice)
+        return seen if self.choice is None else select(seen, self.choice).unsqueeze(0)
 
 
 def build_pool(

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trainables.config import PoseLossName
+from trainables.errors import ShapeError
 from trainables.metrics.functional import mpjpe
 
 __all__ = ["margin_loss", "nce_loss", "pair_loss", "pose_loss", "window_loss"]
@@ -26,9 +27,14 @@ def pose_loss(name: PoseLossName, pred: Tensor, target: Tensor) -> Tensor:
         Scalar; square metres, or metres for `mpjpe`.
 
     Raises:
-        ShapeError: If the shapes differ (`mpjpe`).
+        ShapeError: If the shapes differ.
         ValueError: For `backbone`, which stands for one of the others.
     """
+    if pred.shape != target.shape:
+        raise ShapeError(
+            f"predictions {tuple(pred.shape)} do not fit targets {tuple(target.shape)}; does the "
+            "pose-net shorten its clips? Give it as many frames as it returns"
+        )
     match name:
         case "mse":
             return F.mse_loss(pred, target)

@@ -19,7 +19,6 @@ __all__ = [
     "load_views",
     "project_to_screen",
     "reprojection_errors",
-    "select",
 ]
 
 _NEAREST_M = 0.1
@@ -115,20 +114,6 @@ def reprojection_errors(hypotheses: Tensor, truth: Tensor, views: Views) -> Tens
     return errors
 
 
-def select(values: Tensor, choice: Tensor) -> Tensor:
-    """One of several values for each pose.
-
-    Args:
-        values: (H, B, T, ...).
-        choice: Which, (B, T), int64.
-
-    Returns:
-        (1, B, T, ...).
-    """
-    index = choice.view(1, *choice.shape, *(1 for _ in values.shape[3:]))
-    return values.gather(0, index.expand(1, *values.shape[1:]))
-
-
 def load_views(
     dataset: PoseDataset, name: str, *, device: torch.device, dtype: torch.dtype
 ) -> SplitViews:
@@ -146,9 +131,10 @@ def load_views(
             "set hard_negatives=false, or use data with camera-frame positions"
         )
     rows = []
+    used = set(np.unique(split.sequence).tolist())
     for number, info in enumerate(dataset.sequences):
         if info.camera is None:
-            if number in np.unique(split.sequence):
+            if number in used:
                 raise DataError(
                     f"data set {dataset.name!r} has no camera for {info.subject} "
                     f"{info.action!r}; {needs}: set hard_negatives=false, or use calibrated data"

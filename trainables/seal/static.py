@@ -22,7 +22,7 @@ def fit_loss_net(
     loss_net: nn.Module,
     batches: TrainingBatches,
     device: torch.device,
-) -> None:
+) -> dict[str, float]:
     """Train the loss-net for `static_epochs` against the predictions of a fixed pose-net.
 
     Args:
@@ -32,8 +32,12 @@ def fit_loss_net(
         batches: The training split.
         device: Where the nets are.
 
+    Returns:
+        Means over the last epoch: `static_loss_net_loss`, `static_energy_true`,
+        `static_energy_pred`, ….
+
     Raises:
-        NonFiniteError: If a loss is NaN or infinite.
+        NonFiniteError: If a loss is NaN or infinite; the figure's name says that it was here.
     """
     update = LossNetStep(
         config, loss_net=loss_net, optimizer=build_loss_optimizer(config, loss_net)
@@ -51,11 +55,13 @@ def fit_loss_net(
             views=None if batch.views is None else batch.views.first(len(x)),
             stream=stream,
         )
-        return update(x, y, pool, stream)
+        figures = update(x, y, pool, stream)
+        return {name.replace("train_", "static_"): value for name, value in figures.items()}
 
+    means: dict[str, float] = {}
     loss_net.train()
     for epoch in range(1, config.static_epochs + 1):
-        monitor = StepMonitor(epoch=0, first_step=0, device=device)
+        monitor = StepMonitor(epoch=epoch, first_step=0, device=device)
         run_steps(
             batches.epoch("static_data_order", epoch),
             step,
@@ -64,4 +70,5 @@ def fit_loss_net(
             names=("static", epoch),
             device=device,
         )
-        monitor.compute()
+        means = monitor.compute()
+    return means

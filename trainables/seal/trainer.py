@@ -11,7 +11,7 @@ import torch
 from trainables.builders import build_backbone, build_loss_net, build_optimizers
 from trainables.config import TrainingConfig
 from trainables.data.dataset import PoseDataset
-from trainables.errors import CheckpointError
+from trainables.errors import CheckpointError, NonFiniteError
 from trainables.seal.batches import Batch, TrainingBatches, run_steps
 from trainables.seal.device_data import load_split
 from trainables.seal.evaluate import evaluate_energies, evaluate_poses, report_poses
@@ -87,20 +87,23 @@ class SealTrainer:
 
         Returns:
             `train_*`: means over the epoch's poses. `val_*`: on the validation split, or on its
-            `max_eval_poses` evenly spaced poses. Energies with a loss-net only. `lr_p`, `lr_l`,
+            `max_eval_poses` evenly spaced poses. Energies with a loss-net only. `static_*`: of
+            SEAL-static's loss-net, in the first epoch, before which it is fitted. `lr_p`, `lr_l`,
             `alpha`, `samples_per_s`, `epoch_s`, and on CUDA `peak_memory_mb`.
 
         Raises:
             NonFiniteError: If a loss or metric is NaN or infinite; the trainer is unusable then.
         """
-        if self.epoch == 0 and self.loss_net is not None and self.config.variant == "static":
-            self._fit_static_loss_net(self.loss_net)
         started = time.perf_counter()
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
+        beforehand = {}
+        if self.epoch == 0 and self.loss_net is not None and self.config.variant == "static":
+            beforehand = self._fit_static_loss_net(self.loss_net)
+        training_since = time.perf_counter()
         figures, clips, last_finite = self._train_epoch(self.epoch + 1)
-        trained_s = time.perf_counter() - started
-        figures |= self._validate()
+        trained_s = time.perf_counter() - training_since
+        figures |= beforehand | self._validate()
         require_finite(figures, epoch=self.epoch + 1, step=self.step, last_finite=last_finite)
         self.epoch += 1
         figures |= {"lr_p": self.config.lr_p, "alpha": self.config.alpha}
@@ -184,14 +187,22 @@ class SealTrainer:
         }
         return {name: part for name, part in parts.items() if part is not None}
 
-    def _fit_static_loss_net(self, loss_net: torch.nn.Module) -> None:
+    def _fit_static_loss_net(self, loss_net: torch.nn.Module) -> dict[str, float]:
         """Train the loss-net against this training's own baseline, `static_epochs` each."""
         teacher = SealTrainer(
             self.config.without_loss_net(), self._dataset, device=self._device, dtype=self._dtype
         )
         for epoch in range(1, self.config.static_epochs + 1):
-            teacher._train_epoch(epoch)
-        fit_loss_net(
+            try:
+                teacher._train_epoch(epoch)
+            except NonFiniteError as error:
+                raise NonFiniteError(
+                    f"{error.what} of the static loss-net's pose-net",
+                    epoch=error.epoch,
+                    step=error.step,
+                    last_finite=error.last_finite,
+                ) from error
+        return fit_loss_net(
             self.config,
             pose_net=teacher.pose_net,
             loss_net=loss_net,

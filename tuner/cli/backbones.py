@@ -55,6 +55,14 @@ def _rows() -> list[dict[str, Any]]:
                 "name": entry.name,
                 "parameters": counts[JOINTS],
                 "parameters_by_joints": {str(joints): n for joints, n in counts.items()},
+                "variants": [
+                    {
+                        "joints": skeleton.num_joints,
+                        "options": dict(options),
+                        "parameters": entry.count_parameters(skeleton, **options),
+                    }
+                    for skeleton, options in entry.variants
+                ],
                 "frames": entry.frames,
                 "joints": JOINTS,
                 "official_pose_loss": entry.official_pose_loss,

@@ -12,6 +12,7 @@ from search_spaces import SpaceError
 from trainables.builders import build_backbone, build_loss_net
 from trainables.config import BackboneName, DatasetName, TrainingConfig
 from trainables.errors import ShapeError, TrainableError
+from trainables.seal.objectives import pose_loss
 from trainables.skeletons import Skeleton
 from tuner.errors import ConfigurationError
 from tuner.greedy_config import describe_faults
@@ -75,13 +76,16 @@ def check_nets(training: TrainingConfig, skeleton: Skeleton) -> None:
     """
     frames = training.data.frames
     clips = "single frames" if frames == 1 else f"clips of {frames} frames"
-    x = torch.zeros(2, frames, skeleton.num_joints, 2)
     with torch.no_grad():
         try:
-            y = build_backbone(training, skeleton)(x)
+            pose_net = build_backbone(training, skeleton)
             loss_net = build_loss_net(training, skeleton)
-            if loss_net is not None:
-                loss_net(x, y)
+            for count in {frames, 1}:  # validation lifts single frames
+                x = torch.zeros(2, count, skeleton.num_joints, 2)
+                y = pose_net(x)
+                pose_loss("mse", y, torch.zeros(*x.shape[:-1], 3))
+                if loss_net is not None:
+                    loss_net(x, y)
         except (RuntimeError, ShapeError) as error:
             raise ConfigurationError(
                 f"{training.backbone} with backbone_options {training.backbone_options} and "

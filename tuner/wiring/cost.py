@@ -58,7 +58,7 @@ def _stage(plan: Plan, stage: Stage, train_poses: int) -> dict[str, Any]:
         "trials": trials,
         "epochs": config.epochs,
         "steps": steps,
-        "seconds": trials * steps * _seconds_per_step(plan, config),
+        "seconds": trials * _seconds_per_trial(plan, config, steps_per_epoch),
     }
 
 
@@ -66,8 +66,11 @@ BASELINE_RATES = {"lr_p": 1e-6}
 ENERGY_RATES = {"lr_p": 1e-6, "lr_l": 1e-6, "alpha": 1e-6}
 
 
-def _seconds_per_step(plan: Plan, config: TrainingConfig) -> float:
-    """Median time of a training step on one thread, validation kept as small as it can be."""
+def _seconds_per_trial(plan: Plan, config: TrainingConfig, steps_per_epoch: int) -> float:
+    """Time of a training, by short epochs with as little validation as there can be.
+
+    What comes before the first epoch (SEAL-static's loss-net) takes as many steps per epoch.
+    """
     data = config.data.model_copy(update={"max_eval_poses": 1})
     short = config.model_copy(update={"steps_per_epoch": TIMED_STEPS, "data": data})
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -82,4 +85,6 @@ def _seconds_per_step(plan: Plan, config: TrainingConfig) -> float:
             times.append(time.perf_counter() - started)
     finally:
         torch.set_num_threads(threads)
-    return statistics.median(times) / TIMED_STEPS
+    epoch = statistics.median(times)
+    before = max(0.0, times[0] - epoch) if config.variant == "static" else 0.0
+    return (before + epoch * config.epochs) * steps_per_epoch / TIMED_STEPS

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.trainables.seal.reference import PlainBatch, PlainTrainer
+from tests.trainables.loss_nets.plain import plain_energy
+from tests.trainables.seal.reference import Energy, PlainBatch, PlainTrainer
 from trainables.builders import Optimizers, build_backbone, build_loss_net, build_optimizers
 from trainables.config import TrainingConfig
 from trainables.data.h36m_cameras import CAMERAS
@@ -22,6 +23,11 @@ BATCH = 4
 
 MakeConfig = Callable[..., TrainingConfig]
 
+SMALL_LOSS_NETS: dict[str, dict[str, int]] = {
+    "graph": {"width": 8, "depth": 2, "heads": 2, "joint_dim": 3},
+    "mlp": {"hidden": 8},
+}
+SMALL_SEMGCN = {"channels": 8, "stages": 1}
 OPTIONS: dict[str, dict[str, object]] = {
     "default": {},
     "subset": {"energy_poses": 3, "pose_loss": "backbone"},
@@ -96,7 +102,7 @@ def build(config: TrainingConfig) -> tuple[nn.Module, nn.Module]:
 
 
 def run_both(
-    config: TrainingConfig, dtype: torch.dtype
+    config: TrainingConfig, dtype: torch.dtype, *, plain_net: bool = False
 ) -> list[tuple[nn.Module, nn.Module, nn.Module]]:
     """Each net after the steps, as the reference has it, and as it began."""
     nets = build(config)
@@ -106,6 +112,7 @@ def run_both(
         H36M_17,
         pose_net=expected[0],
         loss_net=expected[1],
+        energy=plain_frames(expected[1]) if plain_net else None,
         stream=torch.Generator().manual_seed(3),
     )
     stream = torch.Generator().manual_seed(3)
@@ -123,6 +130,16 @@ def run_both(
         views = views_of(batch, dtype) if config.hard_negatives else None
         update(x, y, views=views, stream=stream)
     return list(zip(nets, expected, start, strict=True))
+
+
+def plain_frames(loss_net: nn.Module) -> Energy:
+    """The energy of a clip written out plainly, frame by frame."""
+
+    def energy(x: Tensor, y: Tensor) -> Tensor:
+        frames = zip(x[0], y[0], strict=True)
+        return torch.stack([plain_energy(loss_net, *frame, H36M_17) for frame in frames])
+
+    return energy
 
 
 def relative_error(net: nn.Module, expected: nn.Module, origin: nn.Module | None) -> float:
@@ -158,6 +175,42 @@ def test_steps_equal_algorithm_1(
         assert relative_error(net, expected, start) < 1e-6
 
 
+PLAIN = [
+    ("graph", "margin", {}),
+    ("graph", "nce", {"negatives": "both"}),
+    ("graph", "margin", {"input": "M1"}),
+    ("graph", "margin", {"input": "M2"}),
+    ("graph", "margin", {"input": "M4", "backbone": "semgcn", "backbone_options": SMALL_SEMGCN}),
+    ("mlp", "nce", {}),
+    ("mlp", "margin", {"negatives": "both"}),
+    ("mlp", "margin", {"input": "M2"}),
+    ("mlp", "nce", {"input": "M4", "negatives": "both"}),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("loss_net_name", "objective", "options"), PLAIN)
+def test_steps_equal_algorithm_1_with_plain_nets(
+    make_config: MakeConfig, loss_net_name: str, objective: str, options: dict[str, object]
+) -> None:
+    """The loss-net, too, is written out: no token left out, no 2D descriptor shared."""
+    config = make_config(
+        **{
+            "loss_net": loss_net_name,
+            "loss_net_options": SMALL_LOSS_NETS[loss_net_name],
+            "objective": objective,
+            "backbone_options": {"channels": 16, "dropout": 0.0},
+            "alpha": 0.3,
+            "num_perturbations": 2 if "negatives" in options else 3,
+            "energy_poses": 1 if loss_net_name == "graph" else None,
+            **options,
+        }
+    )
+    for net, expected, start in run_both(config, torch.float64, plain_net=True):
+        assert relative_error(net, expected, None) < 1e-6
+        assert relative_error(net, expected, start) < 1e-6
+
+
 @pytest.mark.parametrize("loss_net_name", ["graph", "mlp"])
 @pytest.mark.parametrize("objective", ["margin", "nce"])
 @pytest.mark.parametrize("name", ["default", "authors", "perturbation", "pairs of both"])
@@ -185,6 +238,17 @@ def parts(make_config: MakeConfig) -> tuple[TrainingConfig, nn.Module, nn.Module
     return config, *build(config)
 
 
+@pytest.fixture(
+    params=[{}, {"negatives": "both"}, {"negatives": "both", "negatives_from": "eval_forward"}],
+    ids=["prediction", "both", "eval_forward"],
+)
+def any_parts(
+    make_config: MakeConfig, request: pytest.FixtureRequest
+) -> tuple[TrainingConfig, nn.Module, nn.Module]:
+    config = make_config(**request.param)
+    return config, *build(config)
+
+
 def alternating(
     config: TrainingConfig,
     pose_net: nn.Module,
@@ -205,12 +269,13 @@ def same(net: nn.Module, state: dict[str, Tensor]) -> bool:
 
 
 def test_each_update_moves_its_own_net_only(
-    parts: tuple[TrainingConfig, nn.Module, nn.Module], monkeypatch: pytest.MonkeyPatch
+    any_parts: tuple[TrainingConfig, nn.Module, nn.Module], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config, pose_net, loss_net = parts
+    config, pose_net, loss_net = any_parts
     optimizers = build_optimizers(config, pose_net, loss_net)
     assert optimizers.loss_net is not None
     log: list[tuple[str, bool, bool]] = []
+    gradients: list[bool] = []
     phi, theta = (dict(copy.deepcopy(net.state_dict())) for net in (pose_net, loss_net))
     learned_phi = dict(pose_net.named_parameters())
 
@@ -219,6 +284,7 @@ def test_each_update_moves_its_own_net_only(
             result = step()
             phi_same = all(torch.equal(p, phi[n]) for n, p in learned_phi.items())
             log.append((name, phi_same, same(loss_net, theta)))
+            gradients.append(any(p.grad is not None for p in pose_net.parameters()))
             return result
 
         return stepped
@@ -230,6 +296,7 @@ def test_each_update_moves_its_own_net_only(
     update(x, y)
     # (which, φ as before, θ as before)
     assert log == [("theta", True, False), ("phi", False, False)]
+    assert gradients == [False, True]
     after_theta_update = copy.deepcopy(loss_net.state_dict())
     monkeypatch.setattr(optimizers.loss_net, "step", lambda: None)
     update(x, y)
@@ -238,9 +305,9 @@ def test_each_update_moves_its_own_net_only(
 
 
 def test_theta_gets_no_gradient_from_the_pose_update(
-    parts: tuple[TrainingConfig, nn.Module, nn.Module], monkeypatch: pytest.MonkeyPatch
+    any_parts: tuple[TrainingConfig, nn.Module, nn.Module], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config, pose_net, loss_net = parts
+    config, pose_net, loss_net = any_parts
     optimizers = build_optimizers(config, pose_net, loss_net)
     assert optimizers.loss_net is not None
     monkeypatch.setattr(

@@ -88,7 +88,7 @@ class Height(nn.Module):
     """An energy by a fixed rule."""
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return (x[..., 0].sum(dim=-1) + y[..., 2].abs().sum(dim=-1)).squeeze(1).unsqueeze(1)
+        return x[..., 0].sum(dim=-1) + y[..., 2].abs().sum(dim=-1)
 
 
 def test_energies_are_those_of_scored_frames(tiny_dataset: PoseDataset) -> None:

@@ -12,13 +12,13 @@ from trainables.data.cameras import normalize_screen, project
 from trainables.data.dataset import Camera, PoseDataset
 from trainables.data.h36m_cameras import CAMERAS
 from trainables.errors import DataError
+from trainables.metrics.hypotheses import select
 from trainables.seal.projection import (
     Views,
     camera_row,
     load_views,
     project_to_screen,
     reprojection_errors,
-    select,
 )
 
 CPU = torch.device("cpu")
@@ -59,7 +59,7 @@ def test_errors_are_distances_in_the_image_of_each_joint() -> None:
 def test_select_takes_one_of_each_pose() -> None:
     values = torch.arange(24.0).reshape(3, 2, 2, 2)
     choice = torch.tensor([[0, 2], [1, 1]])
-    (chosen,) = select(values, choice)
+    chosen = select(values, choice)
     for b in range(2):
         for t in range(2):
             assert torch.equal(chosen[b, t], values[choice[b, t], b, t])

@@ -14,6 +14,10 @@ def test_backbones_are_counted_at_the_paper_s_sizes(call: Call) -> None:
     assert rows["videopose"]["parameters"] == 4_291_635
     assert rows["simplebaseline"]["parameters"] == 4_296_755
     assert rows["semgcn"]["parameters"] == 267_373
+    assert rows["semgcn"]["variants"] == [
+        {"joints": 16, "options": {}, "parameters": 267_343},
+        {"joints": 16, "options": {"non_local": True}, "parameters": 434_703},
+    ]
     assert {name: row["parameters_by_joints"] for name, row in rows.items()} == {
         "videopose": {"17": 4_291_635, "133": 4_885_903},
         "simplebaseline": {"17": 4_296_755, "133": 4_891_023},
