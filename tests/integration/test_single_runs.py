@@ -101,6 +101,8 @@ def check_tracking(home: Path, result: dict[str, Any]) -> None:
     assert trial.data.params["backbone_options.channels"] == "32"
     artifacts = {item.path for item in client.list_artifacts(parent.info.run_id, "checkpoints")}
     assert artifacts == {"checkpoints/best.ckpt"}
+    assert (result["model"], result["competes"]) == ("sealpose-videopose-sample", True)
+    assert client.get_registered_model(result["model"]).aliases.keys() == {"champion"}
 
 
 def test_a_training_is_tracked(undisturbed: tuple[Path, dict[str, Any]]) -> None:

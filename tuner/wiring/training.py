@@ -37,6 +37,7 @@ from tuner.wiring.tracked import (
 )
 from tuner.wiring.training_plan import TrainingPlan, plan_training, training_folder
 from tuner.wiring.training_record import (
+    FAILURE_FILE,
     RECORD_FILE,
     RESULT_FILE,
     TrainingRecord,
@@ -92,13 +93,12 @@ def run_training(
     with terminable():
         plan = plan_training(request)
     folder = training_folder(locations, plan.name)
-    kept = read_record(folder)
-    _check_resume(plan.name, exists=kept is not None, resume=resume)
-    asked = _record(plan, uid=uuid.uuid4().hex if kept is None else kept.uid)
-    if kept is not None:
-        check_same(kept, asked)
+    _admit(plan, folder, resume)  # what is refused now leaves no folder behind
     with driver_lock(folder, plan.name):
+        asked = _admit(plan, folder, resume)  # another process may have been here meanwhile
         result = read_result(folder)
+        if result is not None:
+            check_same(result, asked)
         if result is not None and Path(result.checkpoint).exists():
             listener.on_message(f"training {plan.name} had finished; here is its result")
             with terminable():
@@ -106,6 +106,16 @@ def run_training(
             return result
         write_json(folder / RECORD_FILE, asked.to_json())
         return _Training(plan, asked, folder, locations, listener, where).bring_to_end()
+
+
+def _admit(plan: TrainingPlan, folder: Path, resume: str) -> TrainingRecord:
+    """What is to be trained, unless `--resume` or what the folder holds forbids it."""
+    kept = read_record(folder)
+    _check_resume(plan.name, exists=kept is not None, resume=resume)
+    asked = _record(plan, uid=uuid.uuid4().hex if kept is None else kept.uid)
+    if kept is not None:
+        check_same(kept, asked)
+    return asked
 
 
 def _check_resume(name: str, *, exists: bool, resume: str) -> None:
@@ -144,13 +154,19 @@ class _Training:
         self.store = CheckpointStore(self.folder / CHECKPOINTS)
         self.request = TrialRequest(STAGE, TRIAL, self.plan.spec)
 
+    @property
+    def model_name(self) -> str:
+        """What MLflow registers it as."""
+        return f"sealpose-{self.plan.training.backbone}-{self.plan.training.data.name}"
+
     def bring_to_end(self) -> TrainingResult:
+        (self.folder / FAILURE_FILE).unlink(missing_ok=True)  # of an earlier life
         with self._tracked() as tracker:
             outcome = self._train(tracker)
             with terminable():
                 test = self._test()
                 self._hand_over(tracker, outcome, test)
-        result = self._result(outcome, test, tracker.run_ids().get(("", None)))
+        result = self._result(outcome, test, tracker)
         write_json(self.folder / RESULT_FILE, result.to_json())
         return result
 
@@ -197,6 +213,7 @@ class _Training:
                 signal_number, f"stopped after epoch {outcome.epochs}, which is saved"
             )
         if kind is not OutcomeKind.COMPLETED:
+            write_json(self.folder / FAILURE_FILE, {"reason": reason})
             raise RunFailedError(f"training {self.plan.name} failed: {reason}")
         return outcome
 
@@ -229,7 +246,8 @@ class _Training:
         now = EpochReport(TRIAL, report["epoch"], report["metrics"])
         tracker.log_epoch(STAGE, now)
         self.listener.on_epoch(STAGE, now, epochs=epochs)
-        self.listener.on_message(epoch_line(report, epochs))
+        split = self.plan.training.select_on
+        self.listener.on_message(epoch_line(report, epochs, split=split))
 
     def _test(self) -> dict[str, float]:
         path = restore_best(
@@ -252,9 +270,8 @@ class _Training:
         measured |= self.plan.spec.params
         self.closing |= {f"best_{name}": value for name, value in measured.items()}
         if isinstance(tracker, MlflowTracker):
-            config = self.plan.training
             tracker.register_model(
-                model_name=f"sealpose-{config.backbone}-{config.data.name}",
+                model_name=self.model_name,
                 checkpoint_path=str(best),
                 training_config=self.plan.spec.training_config(),
                 metrics=outcome.metrics,
@@ -265,10 +282,11 @@ class _Training:
             )
 
     def _result(
-        self, outcome: TrialOutcome, test: dict[str, float], run_id: str | None
+        self, outcome: TrialOutcome, test: dict[str, float], tracker: Tracker
     ) -> TrainingResult:
         assert outcome.value is not None  # a completed training has a best epoch
         assert outcome.best_epoch is not None
+        registered = isinstance(tracker, MlflowTracker)
         return TrainingResult(
             name=self.plan.name,
             state="finished",
@@ -281,5 +299,8 @@ class _Training:
             checkpoint=str(self.store.path(self.record.fingerprint, "best")),
             seconds=outcome.seconds,
             tracking_uri=redact_url(self.locations.tracking_uri),
-            mlflow_run_id=run_id,
+            mlflow_run_id=tracker.run_ids().get(("", None)),
+            select_on=self.plan.training.select_on,
+            model=self.model_name if registered else None,
+            competes=registered and self.plan.training.select_on == "val",
         )

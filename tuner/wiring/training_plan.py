@@ -4,24 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from trainables.config import LOSS_NET_FIELDS, TrainingConfig
+from pydantic import ValidationError
+
+from trainables.config import (
+    LOSS_NET_FIELDS,
+    BackboneName,
+    DataConfig,
+    DatasetName,
+    TrainingConfig,
+)
 from trainables.data.dataset import PoseDataset
 from trainables.data.loading import load_dataset
 from tuner.errors import ConfigurationError
+from tuner.greedy_config import describe_fault
 from tuner.presets import PRESETS
 from tuner.records import TrialSpec
 from tuner.settings import Locations
-from tuner.wiring.checks import check_nets, collect, refuse_decided, unknown_names
+from tuner.wiring.checks import DECIDED_DATA, check_nets, collect, refuse_decided, unknown_names
 from tuner.wiring.training_request import DEFAULT_ALPHA, DEFAULT_LR_L, TrainingRequest
 
 __all__ = ["TrainingPlan", "plan_training", "training_folder"]
 
 DECIDED = {
     *("backbone", "loss_net", "objective", "input", "lr_p", "lr_l", "alpha", "seed", "epochs"),
+    "select_on",
 }
 """Fields that have an option of their own."""
 
@@ -60,11 +71,12 @@ def plan_training(request: TrainingRequest) -> TrainingPlan:
         ConfigurationError: If a name, a field or the data are wrong; all faults that can be
             found are listed at once.
     """
-    faults = unknown_names(backbone=request.backbone, dataset=request.dataset)
-    faults += _without_effect(request)
-    training = None if faults else collect(faults, lambda: _training_config(request, ""))
-    dataset = None
-    if training is not None:
+    unknown = unknown_names(backbone=request.backbone, dataset=request.dataset)
+    faults = [*unknown, *_without_effect(request)]
+    dataset = training = None
+    if faults == unknown:
+        training = _checked(_with_known_names(request), faults)
+    if training is not None and not faults:
         dataset = collect(faults, partial(load_dataset, training.data, request.data_dir))
         if dataset is not None:
             collect(faults, partial(check_nets, training, dataset.skeleton))
@@ -95,6 +107,36 @@ def _without_effect(request: TrainingRequest) -> list[str]:
     ]
 
 
+def _with_known_names(request: TrainingRequest) -> TrainingRequest:
+    """The request with names that are known, so that its other fields can be checked."""
+    names = {"backbone": get_args(BackboneName), "dataset": get_args(DatasetName)}
+    wrong = {n: known[0] for n, known in names.items() if getattr(request, n) not in known}
+    return request.model_copy(update=wrong)
+
+
+def _checked(request: TrainingRequest, faults: list[str]) -> TrainingConfig | None:
+    """The configuration; what is wrong becomes lines in `faults`, and the result None."""
+    try:
+        return _training_config(request, "")
+    except ValidationError as error:
+        faults += [_described(line) for line in error.errors(include_url=False)]
+    except ConfigurationError as error:
+        faults.append(str(error))
+    return None
+
+
+def _described(line: Mapping[str, Any]) -> str:
+    """A fault in a line; for a field that does not exist with those that do."""
+    text = describe_fault(line, prefix="training.")
+    *folder, name = line["loc"] or ("",)
+    if line["type"] != "extra_forbidden":
+        return text
+    model, decided = (DataConfig, set(DECIDED_DATA)) if folder else (TrainingConfig, DECIDED)
+    known = sorted(set(model.model_fields) - decided)
+    close = get_close_matches(str(name), known)
+    return f"{text}; {'close to it' if close else 'known'}: {', '.join(close or known)}"
+
+
 def _training_config(request: TrainingRequest, content_hash: str) -> TrainingConfig:
     preset = PRESETS[request.preset]
     with_loss_net = request.loss_net != "none"
@@ -112,6 +154,7 @@ def _training_config(request: TrainingRequest, content_hash: str) -> TrainingCon
         "loss_net": request.loss_net,
         "lr_p": request.lr_p,
         "seed": request.seed,
+        "select_on": request.select_on,
         "data": {
             **preset.data,
             **chosen,

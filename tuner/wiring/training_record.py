@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from tuner.errors import ConfigurationError, DefinitionMismatchError
+from tuner.wiring.environment import flatten
 
-__all__ = ["RECORD_FILE", "RESULT_FILE", "TrainingRecord", "TrainingResult", "check_same"]
-__all__ += ["read_record", "read_result"]
+__all__ = ["FAILURE_FILE", "RECORD_FILE", "RESULT_FILE", "TrainingRecord", "TrainingResult"]
+__all__ += ["check_same", "read_failure", "read_record", "read_result"]
 
 RECORD_FILE = "training.json"
 RESULT_FILE = "result.json"
+FAILURE_FILE = "failure.json"
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,9 @@ class TrainingResult:
         seconds: Time of training, over all lives.
         tracking_uri: Tracking store or server, without password.
         mlflow_run_id: Its tracking run; None if the server was never reached.
+        select_on: Split that the epoch was chosen on; with `test` its figures are optimistic.
+        model: Name under which MLflow was asked to register it; None without MLflow.
+        competes: Whether that model competes for the alias `champion`.
     """
 
     name: str
@@ -71,6 +76,9 @@ class TrainingResult:
     seconds: float
     tracking_uri: str
     mlflow_run_id: str | None
+    select_on: str
+    model: str | None
+    competes: bool
 
     def to_json(self) -> dict[str, Any]:
         """The result as JSON values."""
@@ -103,17 +111,31 @@ def read_result(folder: Path) -> TrainingResult | None:
         raise _damaged(folder / RESULT_FILE, error) from error
 
 
-def check_same(kept: TrainingRecord, asked: TrainingRecord) -> None:
+def read_failure(folder: Path) -> str | None:
+    """Why the last life of a training failed; None if it did not.
+
+    Raises:
+        ConfigurationError: If the file is damaged.
+    """
+    values = _read(folder / FAILURE_FILE)
+    return None if values is None else str(values.get("reason", "no reason was kept"))
+
+
+def check_same(kept: TrainingRecord | TrainingResult, asked: TrainingRecord) -> None:
     """Refuse another training under a name that is taken.
+
+    Args:
+        kept: What the folder holds: what was started, or what was trained to the end.
+        asked: What is to be trained.
 
     Raises:
         DefinitionMismatchError: If the configurations differ; the message says where.
     """
     if kept.fingerprint == asked.fingerprint:
         return
-    before, now = dict(kept.config), dict(asked.config)
+    before, now = flatten(kept.config), flatten(asked.config)
     changes = [
-        f"{name}: {before.get(name)!r} before, {now.get(name)!r} now"
+        f"{name}: {before.get(name, 'none')} before, {now.get(name, 'none')} now"
         for name in sorted(before.keys() | now.keys())
         if before.get(name) != now.get(name)
     ]

@@ -42,12 +42,12 @@ def outcome_of(kind: OutcomeKind, report: dict[str, Any], reason: str) -> TrialO
     )
 
 
-def epoch_line(report: dict[str, Any], epochs: int) -> str:
-    """One epoch in a line for people."""
+def epoch_line(report: dict[str, Any], epochs: int, *, split: str) -> str:
+    """One epoch in a line for people; `split` is what epochs are compared on."""
     metrics = report["metrics"]
     best = " (best)" if report["best_epoch"] == report["epoch"] else ""
     return (
-        f"epoch {report['epoch']} of {epochs}: val MPJPE {metrics[OBJECTIVE]:.2f} mm{best}, "
+        f"epoch {report['epoch']} of {epochs}: {split} MPJPE {metrics[OBJECTIVE]:.2f} mm{best}, "
         f"{metrics['epoch_s']:.1f} s"
     )
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from trainables.config import BackboneName, DatasetName
 from tuner.errors import ConfigurationError
 from tuner.greedy_config import describe_faults
 from tuner.presets import PresetName
+from tuner.wiring.checks import unknown_names
 
 __all__ = [
     "DEFAULT_ALPHA",
@@ -46,6 +49,7 @@ class TrainingRequest(BaseModel):
         lr_l: Learning rate of the loss-net; None for the default.
         alpha: Energy weight; None for the default.
         seed: Seed of initialisation and data order.
+        select_on: Split that epochs are compared on; `test` is what the paper did.
         name: Name of the training; None for one made from the configuration.
         overrides: Further fields of the training configuration.
     """
@@ -65,8 +69,17 @@ class TrainingRequest(BaseModel):
     lr_l: float | None = Field(default=None, gt=0)
     alpha: float | None = Field(default=None, gt=0)
     seed: int = Field(default=0, ge=0)
+    select_on: Literal["val", "test"] = "val"
     name: str | None = None
     overrides: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("epochs", "lr_p", "lr_l", "alpha", "seed", mode="before")
+    @classmethod
+    def _no_boolean(cls, value: object) -> object:
+        """Python takes true for 1, which nobody means."""
+        if isinstance(value, bool):
+            raise ValueError("expected a number")
+        return value
 
     @field_validator("data_dir")
     @classmethod
@@ -84,4 +97,13 @@ def parse_training_request(values: dict[str, Any]) -> TrainingRequest:
     try:
         return TrainingRequest.model_validate(values)
     except ValidationError as error:
-        raise ConfigurationError.from_faults(describe_faults(error)) from error
+        faults = [*_unknown_names(values), *describe_faults(error)]
+        raise ConfigurationError.from_faults(faults) from error
+
+
+def _unknown_names(values: Mapping[str, Any]) -> list[str]:
+    """Faults that are otherwise found later, so that one message lists them all."""
+    known = {"backbone": get_args(BackboneName)[0], "dataset": get_args(DatasetName)[0]}
+    given = {name: values.get(name) for name in known}
+    words = {name: value for name, value in given.items() if isinstance(value, str)}
+    return unknown_names(**{**known, **words})

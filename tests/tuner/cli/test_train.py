@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from trainables.config import LOSS_NET_FIELDS, TrainingConfig
 from tuner.adapters.jsonl_tracker import read_events
 from tuner.errors import ConfigurationError, DefinitionMismatchError, RunFailedError
 from tuner.greedy_config import parse_greedy_config
+from tuner.wiring import training
+from tuner.wiring.lock import driver_lock
 from tuner.wiring.plan import plan_greedy
 from tuner.wiring.training import run_training
 from tuner.wiring.training_plan import plan_training
@@ -42,6 +46,29 @@ REFUSED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "unknown names": (
         ("--backbone", "nope", "--dataset", "moon"),
         ("2 problems", "--backbone 'nope' is unknown", "--dataset 'moon' is unknown"),
+    ),
+    "names, figures and fields": (
+        (
+            *("--backbone", "simplebasline", "--dataset", "smple", "--epochs", "0"),
+            *("--seed", "-1"),
+        ),
+        ("4 problems", "'simplebasline' is unknown", "'smple' is unknown", "--epochs", "--seed"),
+    ),
+    "names and fields": (
+        ("--backbone", "simplebasline", "--set", "batch_size=1", "--set", "data.strid=2"),
+        ("3 problems", "'simplebasline'", "training.batch_size = 1", "close to it: stride"),
+    ),
+    "unknown split to choose on": (
+        ("--backbone", "videopose", "--select-on", "train"),
+        ("--select-on = 'train'",),
+    ),
+    "split to choose on, as a field": (
+        ("--backbone", "videopose", "--set", "select_on=test"),
+        ("--set select_on: there is an option for that",),
+    ),
+    "field like no other": (
+        ("--backbone", "videopose", "--set", "zzz=3"),
+        ("training.zzz = 3: is no known option; known: ", "batch_size, "),
     ),
     "unknown loss-net": (
         ("--backbone", "videopose", "--loss-net", "gan"),
@@ -70,7 +97,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "unknown field": (
         ("--backbone", "videopose", "--set", "batch=3"),
-        ("training.batch = 3: is no known option",),
+        ("training.batch = 3: is no known option; close to it: batch_size",),
     ),
     "no assignment": (("--backbone", "videopose", "--set", "batch_size"), ("FIELD=VALUE",)),
     "net that does not exist": (
@@ -128,6 +155,7 @@ def test_json_says_what_was_trained_and_how_well(call: Call) -> None:
         *(DEFAULT_LR_P, DEFAULT_LR_L, DEFAULT_ALPHA),
     )
     assert config["loss_net"] == "graph"
+    assert (found["select_on"], found["model"], found["competes"]) == ("val", None, False)
     assert {"mpjpe_mm", "p_mpjpe_mm", "lse", "lle", "bsle"} <= set(found["test"])
     meta = load_checkpoint(Path(found["checkpoint"])).meta
     assert meta["fingerprint"] == found["fingerprint"]
@@ -142,6 +170,18 @@ def test_people_get_a_table_and_the_next_command(call: Call) -> None:
     assert "training demo: finished" in done.out
     assert "P-MPJPE (mm)" in done.out
     assert "tuner evaluate demo" in done.out
+    assert "validation MPJPE: " in done.out
+    assert "model: not registered" in done.out
+    assert "optimistic" not in done.out
+
+
+def test_a_choice_on_test_is_never_called_validation(call: Call) -> None:
+    done = call("train", *SMALL, "--loss-net", "none", *PLAIN, "--select-on", "test")
+    assert done.code == 0, done.err
+    assert "metric on test (chosen on test, optimistic)" in done.out
+    assert "test MPJPE (chosen on test, optimistic): " in done.out
+    assert "epoch 1 of 2: test MPJPE" in done.err
+    assert "val" not in (done.out + done.err).replace("value", "").replace("tuner evaluate", "")
 
 
 def test_the_plain_log_shows_every_epoch_once_and_the_end(
@@ -183,6 +223,56 @@ def test_a_name_belongs_to_one_configuration(trained: tuple[Path, TrainingResult
     home, _ = trained
     with pytest.raises(DefinitionMismatchError, match=r"lr_p: 0\.001 before, 0\.002 now"):
         train_small(home, name="small", lr_p=2e-3)
+
+
+def test_what_differs_is_said_field_by_field(trained: tuple[Path, TrainingResult]) -> None:
+    home, _ = trained
+    overrides = {**FIELDS["overrides"], "data": {"max_eval_poses": 100, "stride": 5}}
+    with pytest.raises(DefinitionMismatchError, match=r"data\.stride: 1 before, 5 now"):
+        train_small(home, name="small", overrides=overrides)
+
+
+def test_a_result_of_another_configuration_is_not_given_out(tmp_path: Path) -> None:
+    train_small(tmp_path, name="small")
+    (tmp_path / "trainings" / "small" / "training.json").unlink()
+    with pytest.raises(DefinitionMismatchError, match=r"seed: 0 before, 1 now"):
+        train_small(tmp_path, name="small", seed=1)
+    assert train_small(tmp_path, name="small").config["seed"] == 0
+
+
+def test_what_another_process_wrote_before_the_lock_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process trains to its end between our first look and our lock."""
+
+    @contextmanager
+    def late_lock(folder: Path, run: str) -> Iterator[None]:
+        monkeypatch.setattr(training, "driver_lock", driver_lock)
+        train_small(tmp_path, name="small", seed=1)
+        with driver_lock(folder, run):
+            yield
+
+    monkeypatch.setattr(training, "driver_lock", late_lock)
+    with pytest.raises(DefinitionMismatchError, match=r"seed: 1 before, 0 now"):
+        train_small(tmp_path, name="small")
+    kept = json.loads((tmp_path / "trainings" / "small" / "training.json").read_text("utf-8"))
+    assert kept["config"]["seed"] == 1
+
+
+@pytest.mark.parametrize("name", ["lr_p", "lr_l", "alpha", "epochs", "seed"])
+def test_true_is_no_number(name: str) -> None:
+    option = name.replace("_", "-")
+    with pytest.raises(ConfigurationError, match=f"--{option} = True: expected a number"):
+        parse_training_request({"backbone": "videopose", name: True})
+
+
+def test_a_failure_is_forgotten_when_the_training_ends_well(tmp_path: Path) -> None:
+    train_small(tmp_path, name="small")
+    folder = tmp_path / "trainings" / "small"
+    (folder / "result.json").unlink()
+    (folder / "failure.json").write_text('{"reason": "no memory"}', encoding="utf-8")
+    train_small(tmp_path, name="small")
+    assert not (folder / "failure.json").exists()
 
 
 def test_resume_never_refuses_what_exists(trained: tuple[Path, TrainingResult]) -> None:
