@@ -67,6 +67,7 @@ def evaluate(
         str | None, typer.Option(help="2D key points [default: those of the training].")
     ] = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    stride: Annotated[int, typer.Option(help="Measure every how many-th frame.", min=1)] = 1,
     detail: Annotated[
         bool, typer.Option("--detail", help="Print the tables by sequence and by joint, too.")
     ] = False,
@@ -87,7 +88,9 @@ def evaluate(
     if csv is not None:
         check_writable(csv, option="--csv")
     folder = None if data_dir is None else data_dir.expanduser().absolute()
-    choice = DataChoice(dataset=dataset, data_dir=folder, keypoints=keypoints, split=split)
+    choice = DataChoice(
+        dataset=dataset, data_dir=folder, keypoints=keypoints, split=split, stride=stride
+    )
     found = evaluate_named(target, locations, choice, device=device)
     if csv is not None:
         write_whole(csv, to_csv(found))
@@ -98,12 +101,16 @@ def evaluate(
 
 
 def _print(found: Evaluation, *, detail: bool) -> None:
+    from tuner.wiring.evaluation import ordinal
+
     data = found.systems[0].data
-    typer.echo(f"{found.named} on {found.split} of {data.name} ({data.keypoints} key points)")
+    every = "" if data.stride == 1 else f", every {ordinal(data.stride)} frame"
+    what = f"{data.keypoints} key points{every}"
+    typer.echo(f"{found.named} on {found.split} of {data.name} ({what})")
     for system in found.systems:
         typer.echo(f"{system.system}: {system.checkpoint}")
-        for note in system.notes:
-            typer.echo(f"note: {note}")
+    for note in dict.fromkeys(note for system in found.systems for note in system.notes):
+        typer.echo(f"note: {note}")
     print_metrics("metric", {s.system: s.report.figures for s in found.systems})
     names = ["action", *(["sequence", "joint"] if detail else [])]
     for system in found.systems:

@@ -9,16 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from trainables.config import DataConfig, DatasetName
+import numpy as np
+
+from trainables.config import DataConfig, DatasetName, TrainingConfig
 from trainables.data.dataset import PoseDataset
 from trainables.data.loading import load_dataset
 from trainables.metrics.report import EvaluationReport, Table
+from tuner.adapters.mlflow_fetch import is_model_uri
 from tuner.errors import ConfigurationError
 from tuner.settings import Locations
-from tuner.wiring.lifter import Lifter, device_named, load_lifter, measure
-from tuner.wiring.targets import Target, find_targets
+from tuner.wiring.lifter import device_named, load_lifter, measure
+from tuner.wiring.targets import find_targets
 
-__all__ = ["SPLITS", "DataChoice", "Evaluation", "SystemReport", "evaluate_named", "to_csv"]
+__all__ = ["SPLITS", "DataChoice", "Evaluation", "SystemReport", "evaluate_named", "ordinal"]
+__all__ += ["to_csv"]
 
 SPLITS = ("train", "val", "test")
 
@@ -32,12 +36,14 @@ class DataChoice:
         data_dir: Folder of its files; None for where the training had them.
         keypoints: 2D key points; None for those of the training, `gt` on another data set.
         split: `train`, `val` or `test`.
+        stride: Every how many-th frame is measured, whatever the training used.
     """
 
     dataset: str | None = None
     data_dir: Path | None = None
     keypoints: str | None = None
     split: str = "test"
+    stride: int = 1
 
 
 @dataclass(frozen=True)
@@ -49,26 +55,52 @@ class SystemReport:
         checkpoint: Where its weights were read.
         fingerprint: Of its training.
         data: The data that it was measured on.
-        trained_on: The data that it was trained on.
+        split: The split of these.
+        training: What it was trained with.
         report: Figures and tables.
+        found: What is to be known of how it was found.
     """
 
     system: str
     checkpoint: str
     fingerprint: str
     data: DataConfig
-    trained_on: DataConfig
+    split: str
+    training: TrainingConfig
     report: EvaluationReport
+    found: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of the figures has to know."""
-        if self.data.name != self.trained_on.name:
-            return (f"{self.system}: trained on {self.trained_on.name}, not on {self.data.name}",)
-        same = self.data.keypoints == self.trained_on.keypoints
-        if same and self.trained_on.content_hash not in ("", self.data.content_hash):
-            return (f"{self.system}: the data are not those of its training: they have changed",)
-        return ()
+        said = [*self._notes_on_data(), *self._notes_on_frames()]
+        if (self.split, self.training.select_on) == ("test", "test") and self._same_data:
+            said.append("chosen on test, optimistic")
+        return (*self.found, *(f"{self.system}: {note}" for note in said))
+
+    @property
+    def _same_data(self) -> bool:
+        return self.data.name == self.training.data.name
+
+    def _notes_on_data(self) -> Iterator[str]:
+        trained_on = self.training.data
+        if not self._same_data:
+            yield f"trained on {trained_on.name}, not on {self.data.name}"
+            return
+        content_hash = self.data.content_hash
+        comparable = self.data == trained_on.model_copy(update={"content_hash": content_hash})
+        if comparable and trained_on.content_hash not in ("", content_hash):
+            yield "the data are not those of its training: they have changed"
+
+    def _notes_on_frames(self) -> Iterator[str]:
+        stride = self.training.data.stride
+        if self.data.stride != 1:
+            yield f"measured on every {ordinal(self.data.stride)} frame only"
+        elif stride != 1 and self._same_data:
+            yield (
+                f"its training measured it on every {ordinal(stride)} frame; these figures are "
+                "of every frame"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values."""
@@ -80,7 +112,8 @@ class SystemReport:
             "keypoints": self.data.keypoints,
             "stride": self.data.stride,
             "content_hash": self.data.content_hash,
-            "trained_on": self.trained_on.name,
+            "trained_on": self.training.data.name,
+            "select_on": self.training.select_on,
             "notes": list(self.notes),
             **self.report.to_json(),
         }
@@ -134,10 +167,28 @@ def evaluate_named(
             if wanted not in loaded:
                 kept = target.data_dir if wanted.name == lifter.config.data.name else None
                 loaded[wanted] = _load(wanted, choice.data_dir or kept)
+                _check_stride(loaded[wanted][1], choice)
             data, dataset = loaded[wanted]
             report = measure(lifter, dataset, choice.split)
-            systems.append(_system_report(named, target, lifter, data, report))
+            measured = SystemReport(
+                system=target.system,
+                checkpoint=named if is_model_uri(named) else str(lifter.checkpoint),
+                fingerprint=lifter.fingerprint,
+                data=data,
+                split=choice.split,
+                training=lifter.config,
+                report=report,
+                found=target.notes,
+            )
+            systems.append(measured)
     return Evaluation(named, choice.split, tuple(systems))
+
+
+def ordinal(number: int) -> str:
+    """A number's rank: `2nd`, `3rd`, `11th`."""
+    endings = {1: "st", 2: "nd", 3: "rd"}
+    teen = number // 10 % 10 == 1
+    return f"{number}{'th' if teen else endings.get(number % 10, 'th')}"
 
 
 def to_csv(evaluation: Evaluation) -> bytes:
@@ -182,11 +233,10 @@ def _check_choice(choice: DataChoice) -> None:
 
 def _data_config(trained_on: DataConfig, choice: DataChoice) -> DataConfig:
     """The data to measure on: as in the training, but for what the user chose."""
-    if choice.dataset not in (None, trained_on.name):
-        keypoints = choice.keypoints or "gt"
-        return DataConfig.model_validate({"name": choice.dataset, "keypoints": keypoints})
-    keypoints = choice.keypoints or trained_on.keypoints
-    return trained_on.model_copy(update={"content_hash": "", "keypoints": keypoints})
+    name = choice.dataset or trained_on.name
+    keypoints = choice.keypoints or (trained_on.keypoints if name == trained_on.name else "gt")
+    changes = {"name": name, "keypoints": keypoints, "stride": choice.stride, "content_hash": ""}
+    return trained_on.model_copy(update=changes)
 
 
 def _load(wanted: DataConfig, data_dir: Path | None) -> tuple[DataConfig, PoseDataset]:
@@ -194,15 +244,14 @@ def _load(wanted: DataConfig, data_dir: Path | None) -> tuple[DataConfig, PoseDa
     return wanted.model_copy(update={"content_hash": dataset.content_hash()}), dataset
 
 
-def _system_report(
-    named: str, target: Target, lifter: Lifter, data: DataConfig, report: EvaluationReport
-) -> SystemReport:
-    fetched = "://" in named or named.startswith(("models:/", "runs:/"))
-    return SystemReport(
-        system=target.system,
-        checkpoint=named if fetched else str(lifter.checkpoint),
-        fingerprint=lifter.fingerprint,
-        data=data,
-        trained_on=lifter.config.data,
-        report=report,
-    )
+def _check_stride(dataset: PoseDataset, choice: DataChoice) -> None:
+    """Refuse a stride that leaves no two frames in a row, as if there had been no movement."""
+    split = dataset.splits.get(choice.split)
+    if choice.stride == 1 or split is None or not len(split):
+        return
+    poses = np.unique(split.sequence, return_counts=True)[1]
+    if poses.max() == 1:
+        raise ConfigurationError(
+            f"--stride {choice.stride} leaves one pose of each of the {len(poses)} sequences of "
+            f"{choice.split}; give a smaller one"
+        )

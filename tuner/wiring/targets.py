@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,15 +14,16 @@ from tuner.errors import ConfigurationError
 from tuner.settings import Locations
 from tuner.wiring.stores import (
     load_run_config,
+    location_options,
     open_store,
     run_names,
     store_exists,
     summarise_run,
 )
 from tuner.wiring.training_plan import training_folder
-from tuner.wiring.training_record import RECORD_FILE, read_record, read_result
+from tuner.wiring.training_record import RECORD_FILE, read_failure, read_record, read_result
 
-__all__ = ["Target", "find_targets"]
+__all__ = ["Target", "find_targets", "model_of"]
 
 RUN_PREFIX = "run:"
 TRAINING_PREFIX = "training:"
@@ -36,11 +38,13 @@ class Target:
         system: `model`, or of a search `seal` and `baseline`.
         checkpoint: The file.
         data_dir: Where the data of its training were; None if unknown or bundled.
+        notes: What a user has to know of it.
     """
 
     system: str
     checkpoint: Path
     data_dir: Path | None = None
+    notes: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -48,8 +52,9 @@ def find_targets(named: str, locations: Locations) -> Iterator[list[Target]]:
     """Find what a user named; files that had to be fetched are there as long as the context.
 
     Args:
-        named: A checkpoint (or a folder with one), the name of a training or of a search, also as
-            `training:NAME` or `run:NAME`, or a model's address in MLflow.
+        named: A checkpoint (or a folder with one, or a training's), the name of a training or of
+            a search, also as `training:NAME` or `run:NAME`, or a model's address in MLflow. A
+            plain word is a name first: a file beside us does not hide what bears its name.
         locations: Where trainings, searches and models are.
 
     Raises:
@@ -67,6 +72,19 @@ def find_targets(named: str, locations: Locations) -> Iterator[list[Target]]:
     yield _local_targets(named, locations)
 
 
+def model_of(targets: Sequence[Target]) -> Target:
+    """The one to use of what was found: of a search SEAL's winner, which comes last.
+
+    Raises:
+        ConfigurationError: If a search has a baseline alone.
+    """
+    target = targets[-1]
+    if target.system == "baseline":
+        why = "; ".join(target.notes) or "the search has no SEAL winner"
+        raise ConfigurationError(f"{why}; the baseline is used if you name {target.checkpoint}")
+    return target
+
+
 def _tracking_uri(named: str, locations: Locations) -> str:
     if locations.tracking_uri == "none":
         raise ConfigurationError(f"{named}: --tracking-uri none keeps no models")
@@ -79,13 +97,37 @@ def _local_targets(named: str, locations: Locations) -> list[Target]:
     if named.startswith(TRAINING_PREFIX):
         return _of_training(named.removeprefix(TRAINING_PREFIX), locations)
     path = Path(named).expanduser()
+    if "/" not in named and path.suffix != ".ckpt":
+        return _of_word(named, locations)
+    target = _at_path(path)
+    if target is None:
+        what = f"a folder without {BEST} or {RECORD_FILE}" if path.is_dir() else "not there"
+        raise ConfigurationError(f"{named}: there is no such checkpoint: it is {what}")
+    return [target]
+
+
+def _at_path(path: Path) -> Target | None:
+    """A checkpoint, the one in a folder, or that of a training's folder."""
     if path.is_file():
-        return [Target("model", path)]
+        return Target("model", path)
     if (path / BEST).is_file():
-        return [Target("model", path / BEST)]
-    if "/" in named or path.suffix == ".ckpt":
-        raise ConfigurationError(f"{named}: there is no such checkpoint")
-    return _of_name(named, locations)
+        return Target("model", path / BEST)
+    if (path / RECORD_FILE).is_file():
+        return _in_folder(path)
+    return None
+
+
+def _of_word(word: str, locations: Locations) -> list[Target]:
+    """What bears the name; a checkpoint of that name only where nothing does."""
+    path = Path(word).expanduser()
+    if word in (*_training_names(locations), *_run_names(locations)):
+        targets = _of_name(word, locations)
+        if not path.is_file() and not (path / BEST).is_file():
+            return targets
+        note = f"{word} is also a file or folder here; ./{word} names that"
+        return [replace(target, notes=(*target.notes, note)) for target in targets]
+    target = _at_path(path)
+    return _of_name(word, locations) if target is None else [target]
 
 
 def _of_name(name: str, locations: Locations) -> list[Target]:
@@ -117,35 +159,54 @@ def _run_names(locations: Locations) -> list[str]:
 
 
 def _of_training(name: str, locations: Locations) -> list[Target]:
-    folder = training_folder(locations, name)
+    known = ", ".join(_training_names(locations)) or "none"
+    if not name:
+        raise ConfigurationError(f"{TRAINING_PREFIX} needs a name behind it; there are: {known}")
+    target = _in_folder(training_folder(locations, name))
+    if target is None:
+        raise ConfigurationError(f"no training {name!r} in {locations.home}; there are: {known}")
+    return [target]
+
+
+def _in_folder(folder: Path) -> Target | None:
+    """The model of a training's folder; None if it is none."""
     record, result = read_record(folder), read_result(folder)
     if record is None:
-        known = ", ".join(_training_names(locations)) or "none"
-        raise ConfigurationError(f"no training {name!r} in {locations.home}; there are: {known}")
+        return None
     if result is None:
+        failure = read_failure(folder)
+        if failure is not None:
+            raise ConfigurationError(f"training {record.name!r} failed: {failure}")
         raise ConfigurationError(
-            f"training {name!r} has not finished; repeat its `tuner train` command first"
+            f"training {record.name!r} has not finished; repeat its `tuner train` command first"
         )
     data_dir = None if record.data_dir is None else Path(record.data_dir)
-    return [Target("model", _moved(Path(result.checkpoint), folder), data_dir)]
+    return Target("model", _moved(Path(result.checkpoint), folder), data_dir)
 
 
 def _of_run(name: str, locations: Locations) -> list[Target]:
+    known = ", ".join(_run_names(locations)) or "none"
+    if not name:
+        raise ConfigurationError(f"{RUN_PREFIX} needs a name behind it; there are: {known}")
     if not store_exists(locations):
         raise ConfigurationError(f"no search {name!r}: there are none in {locations.home}")
     store = open_store(locations)
     summary = summarise_run(locations, store, name)
     found = {"baseline": summary.baseline, "seal": summary.seal}
     data_dir = load_run_config(store, name).data_dir
+    go_on = shlex.join(["tuner", "runs", "resume", name, *location_options(locations)])
+    notes: tuple[str, ...] = ()
+    if summary.seal is None:
+        notes = (f"search {name!r} is {summary.state}: baseline only; go on with `{go_on}`",)
     targets = [
-        Target(system, _moved(Path(winner.checkpoint), locations.run_folder(name)), data_dir)
+        Target(
+            system, _moved(Path(winner.checkpoint), locations.run_folder(name)), data_dir, notes
+        )
         for system, winner in found.items()
         if winner is not None and winner.checkpoint is not None
     ]
     if not targets:
-        raise ConfigurationError(
-            f"search {name!r} has no winner yet; go on with `tuner runs resume {name}`"
-        )
+        raise ConfigurationError(f"search {name!r} has no winner yet; go on with `{go_on}`")
     return targets
 
 

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.tuner.cli.conftest import Call
-from tests.tuner.cli.small_training import train_small
+from tests.tuner.cli.conftest import Call, StoreRun
+from tests.tuner.cli.small_training import FIELDS, train_small
+from tests.tuner.conftest import BuildRun
 from trainables.checkpoint import CheckpointStore, load_checkpoint
 from trainables.config import DataConfig
 from trainables.data.loading import load_dataset
 from trainables.skeletons import SKELETONS
+from tuner.errors import RunFailedError
+from tuner.wiring.evaluation import ordinal
 from tuner.wiring.training_record import TrainingResult
 
 
@@ -27,13 +30,14 @@ def trained(home: Path) -> TrainingResult:
     return train_small(home, name="small")
 
 
-@pytest.mark.parametrize("form", ["small", "training:small", "checkpoint", "folder"])
+@pytest.mark.parametrize("form", ["small", "training:small", "checkpoint", "folder", "training"])
 def test_every_way_to_name_a_training_gives_the_figures_that_it_printed(
     call: Call, home: Path, trained: TrainingResult, form: str
 ) -> None:
     named = {
         "checkpoint": trained.checkpoint,
         "folder": str(Path(trained.checkpoint).parent),
+        "training": str(home / "trainings" / "small"),
     }.get(form, form)
     done = call("evaluate", named, "--home", home, "--json")
     assert done.code == 0, done.err
@@ -145,6 +149,72 @@ def test_a_home_that_was_moved_is_understood(
     assert done.json()["systems"][0]["checkpoint"].startswith(str(moved))
 
 
+def test_every_frame_is_measured_unless_a_stride_is_given(call: Call, tmp_path: Path) -> None:
+    overrides = {**FIELDS["overrides"], "data": {"max_eval_poses": 100, "stride": 9}}
+    sparse = train_small(tmp_path, name="sparse", overrides=overrides)
+    words = ("evaluate", "sparse", "--home", tmp_path)
+    (whole,) = call(*words, "--json").json()["systems"]
+    every = load_dataset(DataConfig()).splits["test"]
+    assert (whole["stride"], sum(row["poses"] for row in whole["by_action"])) == (1, len(every))
+    assert whole["figures"]["mpjpe_mm"] != sparse.test["mpjpe_mm"]
+    assert ["every 9th frame; these figures are of every frame" in n for n in whole["notes"]] == [
+        True
+    ]
+    (same,) = call(*words, "--json", "--stride", "9").json()["systems"]
+    assert (same["stride"], same["figures"]["mpjpe_mm"]) == (9, sparse.test["mpjpe_mm"])
+    assert same["notes"] == ["model: measured on every 9th frame only"]
+    people = call(*words, "--stride", "2").out
+    assert "sparse on test of sample (gt key points, every 2nd frame)" in people
+    assert "note: model: measured on every 2nd frame only" in people
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(2, "2nd"), (3, "3rd"), (5, "5th"), (11, "11th"), (21, "21st")]
+)
+def test_ranks(number: int, text: str) -> None:
+    assert ordinal(number) == text
+
+
+def test_a_choice_on_test_is_noted_on_test_alone(call: Call, tmp_path: Path) -> None:
+    train_small(tmp_path, name="paper", select_on="test")
+    words = ("evaluate", "paper", "--home", tmp_path, "--json", "--split")
+    (test,) = call(*words, "test").json()["systems"]
+    assert (test["select_on"], test["notes"]) == ("test", ["model: chosen on test, optimistic"])
+    (val,) = call(*words, "val").json()["systems"]
+    assert val["notes"] == []
+
+
+def test_a_name_is_not_hidden_by_a_file(call: Call, home: Path, trained: TrainingResult) -> None:
+    words = ("evaluate", "small", "--home", home, "--json")
+    Path("small").write_bytes(b"no checkpoint")
+    done = call(*words)
+    assert done.code == 0, done.err
+    (system,) = done.json()["systems"]
+    assert system["checkpoint"] == trained.checkpoint
+    assert system["notes"] == ["small is also a file or folder here; ./small names that"]
+    refused = call("evaluate", "./small", "--home", home)
+    assert (refused.code, "is not a checkpoint" in refused.err) == (2, True)
+    Path("other").write_bytes(Path(trained.checkpoint).read_bytes())
+    done = call("evaluate", "other", "--home", home, "--json")
+    assert done.json()["systems"][0]["fingerprint"] == trained.fingerprint
+
+
+def test_an_open_search_shows_its_baseline_and_how_to_go_on(
+    call: Call, trained: TrainingResult, store_run: StoreRun, build_open_run: BuildRun
+) -> None:
+    home = store_run(build_open_run())
+    place = home / "runs" / "demo" / "checkpoints" / "1" / "best.pt"  # of the winner, trial 1
+    place.parent.mkdir(parents=True)
+    place.write_bytes(Path(trained.checkpoint).read_bytes())
+    done = call("evaluate", "demo", "--home", home, "--json")
+    assert done.code == 0, done.err
+    (system,) = done.json()["systems"]
+    assert system["system"] == "baseline"
+    (note,) = system["notes"]
+    assert "search 'demo' is open: baseline only" in note
+    assert f"`tuner runs resume demo --home {home}`" in note
+
+
 REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "unknown split": (("small", "--split", "dev"), "--split 'dev' is unknown; known: train, val"),
     "unknown data set": (("small", "--dataset", "moon"), "--dataset 'moon' is unknown"),
@@ -153,6 +223,10 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "unknown key points": (("small", "--keypoints", "sonar"), "sonar"),
     "unknown name": (("smal",), "'smal' is no checkpoint, training, search or model"),
     "unknown training": (("training:smal",), "no training 'smal'"),
+    "training without a name": (("training:",), "training: needs a name behind it; there are: s"),
+    "search without a name": (("run:",), "run: needs a name behind it; there are: none"),
+    "empty folder": (("./",), "it is a folder without best.ckpt or training.json"),
+    "stride of a single frame": (("small", "--stride", "5000"), "leaves one pose of each of the"),
     "unknown search": (("run:small",), "no search 'small'"),
     "no file": (("some/where/best.ckpt",), "some/where/best.ckpt: there is no such checkpoint"),
     "model without a tracker": (
@@ -206,3 +280,13 @@ def test_a_training_that_has_not_finished_is_refused(
     done = call("evaluate", "small", "--home", tmp_path)
     assert done.code == 2
     assert "training 'small' has not finished; repeat its `tuner train` command" in done.err
+
+
+def test_a_training_that_failed_says_why(call: Call, tmp_path: Path) -> None:
+    with pytest.raises(RunFailedError, match="non-finite"):
+        train_small(tmp_path, name="wild", lr_p=1e18)
+    for named in ("wild", tmp_path / "trainings" / "wild"):
+        done = call("evaluate", named, "--home", tmp_path)
+        assert done.code == 2
+        assert "training 'wild' failed: " in done.err
+        assert "non-finite in epoch 1" in done.err
