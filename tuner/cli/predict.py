@@ -57,6 +57,8 @@ def predict(
     done = predict_file(
         target, input_, out, locations, size=ImageSize(width, height), device=device
     )
+    for note in done.notes:
+        typer.echo(f"note: {note}", err=True)
     if json_:
         print_json(done.to_json())
         return

@@ -6,9 +6,10 @@ import csv
 import io
 import json
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +19,26 @@ from trainables.data.dataset import Camera
 from trainables.skeletons import Skeleton
 from tuner.errors import ConfigurationError
 
-__all__ = ["FORMATS", "check_format", "normalise", "read_keypoints"]
+__all__ = ["FORMATS", "Keypoints", "check_format", "normalise", "notes_on_range", "read_keypoints"]
 
 LARGEST_NORMALISED = 4.0
 """Twice an image's width from its middle: what lies beyond is no joint of a person in view."""
+
+Read: TypeAlias = tuple[Any, tuple[str, ...]]
+"""An array, or what may become one, and notes on how it was read."""
+
+
+@dataclass(frozen=True)
+class Keypoints:
+    """What a file of 2D poses holds.
+
+    Attributes:
+        values: Finite coordinates as they stand in the file, (N, J, 2).
+        notes: How it was read, where that is not plain.
+    """
+
+    values: NDArray[np.float64]
+    notes: tuple[str, ...] = ()
 
 
 def check_format(path: Path, *, what: str) -> str:
@@ -39,17 +56,17 @@ def check_format(path: Path, *, what: str) -> str:
     return suffix
 
 
-def read_keypoints(path: Path, skeleton: Skeleton) -> NDArray[np.float64]:
+def read_keypoints(path: Path, skeleton: Skeleton) -> Keypoints:
     """Read 2D poses; nothing in a file is ever run.
 
     Args:
         path: `.npy`: (N, J, 2). `.npz`: the same as `keypoints`. `.json`: a list of poses, each a
             list of J pairs. `.csv`: a pose a line, x and y of each joint in turn; a first line of
-            names is passed over.
+            names, none of them a number, is passed over.
         skeleton: The joints that are expected.
 
     Returns:
-        Finite coordinates as they stand in the file, (N, J, 2).
+        The poses, and what a user has to know of how they were read.
 
     Raises:
         ConfigurationError: If the file is missing, damaged, or holds something else.
@@ -61,7 +78,8 @@ def read_keypoints(path: Path, skeleton: Skeleton) -> NDArray[np.float64]:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
     if not content:
         raise ConfigurationError(f"{path} is empty; expected 2D poses (N, J, 2)")
-    values = _numbers(path, reader(path, content))
+    found, notes = reader(path, content)
+    values = _numbers(path, found)
     pair_columns = 2 * skeleton.num_joints
     if path.suffix.lower() == ".csv" and values.shape[1:] == (pair_columns,):
         values = values.reshape(len(values), skeleton.num_joints, 2)
@@ -72,7 +90,7 @@ def read_keypoints(path: Path, skeleton: Skeleton) -> NDArray[np.float64]:
             f"{skeleton.name} in this order: {', '.join(skeleton.joints)}"
         )
     _check_finite(path, values, skeleton)
-    return values
+    return Keypoints(values, notes)
 
 
 def normalise(
@@ -116,6 +134,17 @@ def normalise(
     return screen.astype(np.float32)
 
 
+def notes_on_range(screen: NDArray[np.float32], *, path: Path) -> tuple[str, ...]:
+    """A note on normalised coordinates that look like fractions of the image's size."""
+    if screen.min() < 0 or screen.max() > 1:
+        return ()
+    return (
+        f"{path}: all coordinates lie within 0 to 1; they are read as centred screen coordinates "
+        "(x from -1 to 1 over the image's width, y by the same scale, 0 in the middle); if they "
+        "are fractions of the image's size, turn them into pixels and give --width and --height",
+    )
+
+
 def _numbers(path: Path, values: Any) -> NDArray[np.float64]:
     try:
         array = np.asarray(values)
@@ -138,7 +167,7 @@ def _check_finite(path: Path, values: NDArray[np.float64], skeleton: Skeleton) -
         )
 
 
-def _read_npy(path: Path, content: bytes) -> Any:
+def _load(path: Path, content: bytes) -> Any:
     try:
         return np.load(io.BytesIO(content), allow_pickle=False)
     except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
@@ -147,8 +176,12 @@ def _read_npy(path: Path, content: bytes) -> Any:
         ) from error
 
 
-def _read_npz(path: Path, content: bytes) -> Any:
-    archive = _read_npy(path, content)
+def _read_npy(path: Path, content: bytes) -> Read:
+    return _load(path, content), ()
+
+
+def _read_npz(path: Path, content: bytes) -> Read:
+    archive = _load(path, content)
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise ConfigurationError(f"{path} is no npz archive; name a single array .npy")
     with archive:
@@ -156,43 +189,65 @@ def _read_npz(path: Path, content: bytes) -> Any:
             names = ", ".join(archive.files) or "nothing"
             raise ConfigurationError(f"{path} holds {names}; expected an array `keypoints`")
         try:
-            return archive["keypoints"]
+            return archive["keypoints"], ()
         except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
             raise ConfigurationError(
                 f"{path}: `keypoints` is damaged, or pickled, which is refused: {error}"
             ) from error
 
 
-def _read_json(path: Path, content: bytes) -> Any:
+def _read_json(path: Path, content: bytes) -> Read:
     try:
-        return json.loads(content)
+        return json.loads(content), ()
     except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path} is no valid JSON: {error}") from error
 
 
-def _read_csv(path: Path, content: bytes) -> Any:
+def _read_csv(path: Path, content: bytes) -> Read:
     try:
-        lines = list(csv.reader(io.StringIO(content.decode("utf-8-sig")), strict=True))
+        cells = list(csv.reader(io.StringIO(content.decode("utf-8-sig")), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
         raise ConfigurationError(f"{path} is no valid CSV: {error}") from error
-    rows: list[list[float]] = []
-    for number, line in enumerate(lines, start=1):
-        if not line:
-            continue
-        try:
-            rows.append([float(cell) for cell in line])
-        except ValueError as error:
-            if number == 1:
-                continue  # names of the columns
-            raise ConfigurationError(f"{path}, line {number}: {error}") from error
-        if len(rows[-1]) != len(rows[0]):
+    lines = [(number, line) for number, line in enumerate(cells, start=1) if line]
+    for number, line in lines:
+        if len(line) != len(lines[0][1]):
             raise ConfigurationError(
-                f"{path}, line {number}: {len(rows[-1])} columns, {len(rows[0])} before"
+                f"{path}, line {number}: {len(line)} columns, {len(lines[0][1])} before"
             )
-    return np.asarray(rows, dtype=np.float64)
+    notes: tuple[str, ...] = ()
+    if lines and _is_header(lines[0][1]):
+        notes = (f"{path}: line {lines[0][0]} holds no number; passed over as a header",)
+        del lines[0]
+    rows = [_row(path, number, line) for number, line in lines]
+    return np.asarray(rows, dtype=np.float64), notes
 
 
-_READERS: Mapping[str, Callable[[Path, bytes], Any]] = {
+def _is_header(line: Sequence[str]) -> bool:
+    """Whether a line names columns: no cell is a number, and not all of them are blank."""
+    return any(cell.strip() for cell in line) and all(_number(cell) is None for cell in line)
+
+
+def _row(path: Path, number: int, line: Sequence[str]) -> list[float]:
+    row = []
+    for column, cell in enumerate(line, start=1):
+        value = _number(cell)
+        if value is None:
+            raise ConfigurationError(
+                f"{path}, line {number}, column {column}: {cell!r} is no number; every joint "
+                "must have a position"
+            )
+        row.append(value)
+    return row
+
+
+def _number(cell: str) -> float | None:
+    try:
+        return float(cell)
+    except ValueError:
+        return None
+
+
+_READERS: Mapping[str, Callable[[Path, bytes], Read]] = {
     ".npy": _read_npy,
     ".npz": _read_npz,
     ".json": _read_json,

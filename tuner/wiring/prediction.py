@@ -12,9 +12,9 @@ from tuner.errors import ConfigurationError, RunFailedError
 from tuner.settings import Locations
 from tuner.wiring.files import check_writable, write_whole
 from tuner.wiring.lifter import device_named, load_lifter
-from tuner.wiring.pose_files import check_format, normalise, read_keypoints
+from tuner.wiring.pose_files import check_format, normalise, notes_on_range, read_keypoints
 from tuner.wiring.pose_output import UNIT, encode_poses
-from tuner.wiring.targets import find_targets
+from tuner.wiring.targets import find_targets, model_of
 
 __all__ = ["ImageSize", "Prediction", "predict_file"]
 
@@ -47,6 +47,7 @@ class Prediction:
         skeleton: Name of the skeleton.
         unit: Unit of the 3D poses.
         frame: What they are relative to.
+        notes: How the input was read, where that is not plain.
     """
 
     target: str
@@ -59,6 +60,7 @@ class Prediction:
     skeleton: str
     unit: str = UNIT
     frame: str = "camera, root-relative"
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values: what `tuner predict --json` prints."""
@@ -97,10 +99,13 @@ def predict_file(
         raise ConfigurationError(f"--out {out}: is the file that is read; name another")
     where = device_named(device)
     with find_targets(named, locations) as targets:
-        target = targets[-1]  # of a search SEAL comes last
+        target = model_of(targets)
         lifter = load_lifter(target.checkpoint, device=where)
     keypoints = read_keypoints(source, lifter.skeleton)
-    x = normalise(keypoints, path=source, width=size.width, height=size.height)
+    x = normalise(keypoints.values, path=source, width=size.width, height=size.height)
+    notes = keypoints.notes
+    if size.width is None:
+        notes += notes_on_range(x, path=source)
     y = lifter.lift(x)
     if not np.isfinite(y).all():
         raise RunFailedError(f"{target.checkpoint} predicts NaN or infinity; nothing was written")
@@ -114,4 +119,5 @@ def predict_file(
         poses=len(y),
         joints=lifter.skeleton.joints,
         skeleton=lifter.skeleton.name,
+        notes=(*target.notes, *notes),
     )

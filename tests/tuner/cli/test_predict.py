@@ -9,8 +9,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from tests.tuner.cli.conftest import Call
+from tests.tuner.cli.conftest import Call, StoreRun
 from tests.tuner.cli.small_training import train_small
+from tests.tuner.conftest import BuildRun
 from trainables.builders import build_backbone
 from trainables.checkpoint import load_checkpoint
 from trainables.config import DataConfig, TrainingConfig
@@ -77,6 +78,24 @@ def test_pixels_give_what_normalised_key_points_give(
     assert "50 poses of h36m_17 in out.npy: 17 joints, unit m" in done.out
 
 
+def test_notes_on_the_input_are_printed_and_in_the_json(
+    call: Call, home: Path, trained: TrainingResult
+) -> None:
+    rows = np.random.default_rng(5).uniform(0, 1, size=(2, 34))
+    names = ",".join(f"c{number}" for number in range(34))
+    np.savetxt("in.csv", rows, delimiter=",", header=names, comments="")
+    done = call("predict", trained.checkpoint, "in.csv", "--out", "out.npy", "--json")
+    assert done.code == 0, done.err
+    header, fractions = done.json()["notes"]
+    assert "passed over as a header" in header
+    assert "read as centred screen coordinates" in fractions
+    assert done.err.splitlines() == [f"note: {header}", f"note: {fractions}"]
+    np.savetxt("pixels.csv", rows * 1000, delimiter=",")
+    size = ("--width", WIDTH, "--height", HEIGHT, "--out", "out.npy", "--json")
+    done = call("predict", trained.checkpoint, "pixels.csv", *size)
+    assert (done.code, done.json()["notes"], done.err) == (0, [], "")
+
+
 REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "unknown target": (("nobody", "in.npy", "--out", "o.npz"), "'nobody' is no checkpoint"),
     "no input": (("small", "no.npy", "--out", "o.npz"), "no.npy cannot be read: No such file"),
@@ -119,3 +138,15 @@ def test_an_earlier_result_survives_a_failed_prediction(
     assert done.code == 2
     assert "NaN or infinity: 2 of 2 poses" in done.err
     assert Path("out.npz").read_bytes() == b"earlier"
+
+
+def test_an_open_search_lifts_nothing(
+    call: Call, store_run: StoreRun, build_open_run: BuildRun, poses: NDArray[np.float32]
+) -> None:
+    home = store_run(build_open_run())
+    np.save("in.npy", poses[:2])
+    done = call("predict", "demo", "in.npy", "--out", "out.npz", "--home", home)
+    assert (done.code, done.out) == (2, "")
+    assert "search 'demo' is open: baseline only" in done.err
+    assert f"`tuner runs resume demo --home {home}`" in done.err
+    assert not Path("out.npz").exists()

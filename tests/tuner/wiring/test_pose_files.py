@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from trainables.skeletons import H36M_17
 from tuner.errors import ConfigurationError
-from tuner.wiring.pose_files import FORMATS, normalise, read_keypoints
+from tuner.wiring.pose_files import FORMATS, normalise, notes_on_range, read_keypoints
 from tuner.wiring.pose_output import encode_poses
 
 JOINTS = H36M_17.num_joints
@@ -62,7 +62,28 @@ READ: dict[str, tuple[str, bytes]] = {
 def test_every_form_gives_the_same_poses(tmp_path: Path, name: str, content: bytes) -> None:
     path = tmp_path / name
     path.write_bytes(content)
-    np.testing.assert_array_equal(read_keypoints(path, H36M_17), POSES)
+    np.testing.assert_array_equal(read_keypoints(path, H36M_17).values, POSES)
+
+
+@pytest.mark.parametrize("blank_lines", [0, 2])
+def test_a_header_that_is_passed_over_is_said(tmp_path: Path, blank_lines: int) -> None:
+    path = tmp_path / "k.csv"
+    path.write_bytes(b"\n" * blank_lines + lines([NAMES, *FLAT]))
+    found = read_keypoints(path, H36M_17)
+    np.testing.assert_array_equal(found.values, POSES)
+    (note,) = found.notes
+    assert f"line {1 + blank_lines} holds no number; passed over as a header" in note
+    path.write_bytes(lines(FLAT))
+    assert read_keypoints(path, H36M_17).notes == ()
+
+
+@pytest.mark.parametrize(("low", "high", "noted"), [(0.0, 1.0, 1), (-0.1, 1.0, 0), (0.0, 1.1, 0)])
+def test_coordinates_that_may_be_fractions_are_noted(low: float, high: float, noted: int) -> None:
+    screen = np.full((1, JOINTS, 2), 0.5, dtype=np.float32)
+    screen[0, 0] = (low, high)
+    notes = notes_on_range(screen, path=Path("k.npy"))
+    assert len(notes) == noted
+    assert all("centred screen coordinates" in note for note in notes)
 
 
 def with_value(value: float) -> NDArray[np.float64]:
@@ -93,7 +114,20 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     "a number": ("k.npy", npy(np.float64(3.0)), r"shape \(\)"),
     "csv of 33 columns": ("k.csv", lines([row[:33] for row in FLAT]), "34 columns in a .csv"),
     "csv, uneven": ("k.csv", lines([FLAT[0], FLAT[1][:-1]]), "line 2: 33 columns, 34 before"),
-    "csv, text": ("k.csv", lines([FLAT[0], ["x", *FLAT[1][1:]]]), "line 2: could not convert"),
+    "csv, text": (
+        "k.csv",
+        lines([FLAT[0], ["x", *FLAT[1][1:]]]),
+        "line 2, column 1: 'x' is no num",
+    ),
+    "csv, text in line 1": (
+        "k.csv",
+        lines([["n/a", *FLAT[0][1:]], FLAT[1]]),
+        r"line 1, column 1: 'n/a' is no number",
+    ),
+    "csv, one number in line 1": ("k.csv", lines([[*NAMES[:-1], 0.5], *FLAT]), "line 1, column 1"),
+    "csv, blank line 1": ("k.csv", lines([[""] * 34, *FLAT]), "line 1, column 1: ''"),
+    "csv, names of other joints": ("k.csv", lines([NAMES[:-2], *FLAT]), "line 2: 34 columns, 32"),
+    "csv, names alone": ("k.csv", lines([NAMES]), "N of at least 1"),
     "csv, binary": ("k.csv", b"\xff\xfe\x00", "is no valid CSV"),
     "csv, nan": ("k.csv", lines(with_value(np.nan).reshape(3, -1).tolist()), "pose 1.*l_hip"),
     "nan": ("k.npy", npy(with_value(np.nan)), r"NaN or infinity: 1 of 3 poses.*pose 1.*l_hip"),
