@@ -58,15 +58,11 @@ METRICS: tuple[Metric, ...] = (
         "mm",
         "MPJPE of each action, then the mean of these: every action counts the same",
     ),
-    Metric(
-        "action_p_mpjpe_mm", "P-MPJPE, mean of actions", "mm", "the same average of P-MPJPE"
-    ),
+    Metric("action_p_mpjpe_mm", "P-MPJPE, mean of actions", "mm", "the same average of P-MPJPE"),
     Metric(
         "sequence_mpjpe_mm", "MPJPE, mean of sequences", "mm", "every sequence counts the same"
     ),
-    Metric(
-        "mpjve_mm", "MPJVE", "mm", "error of each joint's movement from one frame to the next"
-    ),
+    Metric("mpjve_mm", "MPJVE", "mm", "error of each joint's movement from one frame to the next"),
     Metric("lse", "LSE", "%", "difference in length between left and right limbs"),
     Metric("lle", "LLE", "%", "error of limb lengths"),
     Metric("bsle", "BSLE", "%", "error of the lengths of all body segments"),
