@@ -158,6 +158,10 @@ def _row(
         "ratio": mean["mpjpe_mm"] / reference,
         "mean": mean,
         "spread": spread,
+        "difference_mm": [
+            mine["mpjpe_mm"] - other["test"]["mpjpe_mm"]
+            for mine, other in zip(tested, found[backbone, "baseline"], strict=True)
+        ],
         "tuned": {n: fields[n] for n in ("lr_p", "alpha", "length_weight") if n in fields},
         "ordered_percent": (
             statistics.mean(energy["ordered_percent"] for energy in energies) if energies else None
@@ -166,16 +170,17 @@ def _row(
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
-    head = ["backbone", "method", "tuned", *METRICS.values(), "E(truth) < E(pred)"]
+    head = ["backbone", "method", "tuned", *METRICS.values()]
+    head += ["MPJPE − baseline, by seed (mm)", "E(truth) < E(pred)"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row in rows:
         figures = [f"{row['mean'][n]:.2f} ± {row['spread'][n]:.2f}" for n in METRICS]
         tuned = ", ".join(f"{name} {value:g}" for name, value in row["tuned"].items())
         ordered = row["ordered_percent"]
         share = "–" if ordered is None else f"{ordered:.0f} % of poses"
-        lines.append(
-            "| " + " | ".join([row["backbone"], row["method"], tuned, *figures, share]) + " |"
-        )
+        pairs = ", ".join(f"{difference:+.2f}" for difference in row["difference_mm"])
+        cells = [row["backbone"], row["method"], tuned, *figures, pairs, share]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

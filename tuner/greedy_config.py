@@ -68,6 +68,18 @@ class GreedyConfig(BaseModel):
     gpus_per_trial: float | None = Field(default=None, ge=0)
     max_failures: int = Field(default=3, ge=0)
 
+    @field_validator(
+        *("trials", "epochs", "seed", "max_concurrent", "cpus_per_trial", "gpus_per_trial"),
+        "max_failures",
+        mode="before",
+    )
+    @classmethod
+    def _no_boolean(cls, value: object) -> object:
+        """Python takes true for 1, which nobody means."""
+        if isinstance(value, bool):
+            raise ValueError("expected a number")
+        return value
+
     @field_validator("data_dir")
     @classmethod
     def _absolute_folder(cls, value: Path | None) -> Path | None:
