@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from typing import Any
 import matplotlib as mpl
 
 from benchmarks.method_table import BOTH, BUDGET, GRAPH, MLP
-from benchmarks.trainings import NOISE_MM, machine, open_trainings
+from benchmarks.trainings import NOISE_MM, arguments_parser, machine, open_trainings
 
 mpl.use("Agg")
 
@@ -61,16 +60,8 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data-dir", type=Path, required=True, help="Human3.6M-formatted files")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=10, help="of 125 steps")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--work", type=Path, default=Path("benchmark-trainings"))
+    parser = arguments_parser(__doc__)
     parser.add_argument("--figure", type=Path)
-    parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 
 

@@ -14,13 +14,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from benchmarks.trainings import Trainings, machine, open_trainings
+from benchmarks.trainings import Trainings, arguments_parser, machine, open_trainings
 
 BACKBONES = ("videopose", "simplebaseline")
 TUNING_SEED = 100
@@ -89,16 +87,8 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data-dir", type=Path, required=True, help="Human3.6M-formatted files")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=10, help="of 125 steps")
+    parser = arguments_parser(__doc__)
     parser.add_argument("--tuning-epochs", type=int, default=5)
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--work", type=Path, default=Path("benchmark-trainings"))
-    parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import os
@@ -24,7 +25,7 @@ from trainables.seal.device_data import load_split
 from trainables.seal.trainer import SealTrainer
 from tuner.records import TRAINING_VERSION, digest
 
-__all__ = ["NOISE_MM", "Trainings", "machine", "open_trainings"]
+__all__ = ["NOISE_MM", "Trainings", "arguments_parser", "machine", "open_trainings"]
 
 NOISE_MM = (5.0, 10.0, 20.0, 40.0, 80.0)
 ENERGY_POSES = 2000
@@ -82,6 +83,20 @@ def open_trainings(data_dir: Path, work: Path, *, workers: int) -> Iterator[Trai
     """Start the worker processes, one thread each."""
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start) as pool:
         yield Trainings(pool, data_dir, work)
+
+
+def arguments_parser(description: str | None) -> argparse.ArgumentParser:
+    """The options that all these benchmarks have."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data-dir", type=Path, required=True, help="Human3.6M-formatted files")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=10, help="of 125 steps")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--work", type=Path, default=Path("benchmark-trainings"))
+    parser.add_argument("--json", action="store_true")
+    return parser
 
 
 def machine(workers: int) -> dict[str, Any]:

@@ -6,37 +6,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from tuner.errors import ConfigurationError
-from tuner.presets import PresetName
 from tuner.protocol.stages import SamplerKind
 from tuner.records import digest
+from tuner.training_options import TrainingOptions
 
 __all__ = ["GreedyConfig", "describe_fault", "describe_faults", "parse_greedy_config"]
 
 
-class GreedyConfig(BaseModel):
+class GreedyConfig(TrainingOptions):
     """One greedy run, as asked for. Field names are those of the command line.
 
     Attributes:
-        backbone: Pose-net to tune.
-        dataset: Data set to train on.
-        data_dir: Folder of its files; None for bundled data.
-        keypoints: Which 2D key points.
         loss_net: Loss-net of stages 2 and 3.
         objective: What the loss-net is trained with.
         input: How the loss-net sees 2D and 3D.
-        preset: How much is trained.
         sampler: How points are chosen.
-        space: Search space, a name or a YAML file; None for the preset's, in the form for the
-            backbone where there is one.
+        space: Search space, a name or a YAML file; None for the preset's.
         trials: Trials per stage for `random` and `tpe`; None for the preset's.
-        epochs: Epochs per training; None for the preset's.
-        select_on: Split that trials are compared on; `test` is what the paper did.
-        seed: Base seed.
-        name: Name of the run; None for one made from the fields above.
-        overrides: Further fields of the training configuration.
         address: Ray cluster: `local`, `auto`, or an address.
         max_concurrent: Upper bound of trials at a time; None for what fits.
         cpus_per_trial: CPUs that a trial holds.
@@ -44,52 +33,22 @@ class GreedyConfig(BaseModel):
         max_failures: Retries of a trial whose worker died.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    backbone: str
-    dataset: str = "sample"
-    data_dir: Path | None = None
-    keypoints: str = "gt"
     loss_net: Literal["graph", "mlp"] = "graph"
     objective: Literal["margin", "nce"] = "margin"
     input: Literal["M1", "M2", "M3", "M4"] = "M3"
-    preset: PresetName = "quick"
     sampler: SamplerKind = "grid"
     space: str | None = None
     trials: int | None = Field(default=None, ge=1)
-    epochs: int | None = Field(default=None, ge=1)
-    select_on: Literal["val", "test"] = "val"
-    seed: int = Field(default=0, ge=0)
-    name: str | None = None
-    overrides: dict[str, Any] = Field(default_factory=dict)
     address: str = "local"
     max_concurrent: int | None = Field(default=None, ge=1)
     cpus_per_trial: float = Field(default=1.0, gt=0)
     gpus_per_trial: float | None = Field(default=None, ge=0)
     max_failures: int = Field(default=3, ge=0)
 
-    @field_validator(
-        *("trials", "epochs", "seed", "max_concurrent", "cpus_per_trial", "gpus_per_trial"),
-        "max_failures",
-        mode="before",
-    )
-    @classmethod
-    def _no_boolean(cls, value: object) -> object:
-        """Python takes true for 1, which nobody means."""
-        if isinstance(value, bool):
-            raise ValueError("expected a number")
-        return value
-
-    @field_validator("data_dir")
-    @classmethod
-    def _absolute_folder(cls, value: Path | None) -> Path | None:
-        """Keep where it is, whatever folder the run is resumed from."""
-        return None if value is None else value.expanduser().absolute()
-
     @field_validator("space")
     @classmethod
     def _absolute_file(cls, value: str | None) -> str | None:
-        """Likewise for a search space in a file; a name stays a name."""
+        """Keep where a file is, as for `data_dir`; a name stays a name."""
         if value is None or Path(value).suffix not in (".yaml", ".yml"):
             return value
         return str(Path(value).expanduser().absolute())
