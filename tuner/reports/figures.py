@@ -66,7 +66,8 @@ def to_png(figure: Figure) -> bytes:
 
 
 def comparison_figure(rows: Sequence[ComparisonRow]) -> Figure:
-    """Bars of baseline and SEAL, one panel per unit."""
+    """Bars of baseline and SEAL, one panel per unit, of the metrics that are charted."""
+    rows = [row for row in rows if row.metric.charted]
     units = list(dict.fromkeys(row.metric.unit for row in rows))
     panels = [[row for row in rows if row.metric.unit == unit] for unit in units]
     figure = Figure(figsize=(8.0, 3.2), layout="constrained")
