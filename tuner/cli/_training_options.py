@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import typer
 import yaml
 
+from search_spaces import parse_yaml
 from tuner.errors import ConfigurationError
 from tuner.settings import read_yaml
 
@@ -160,7 +161,7 @@ def _assign(overrides: dict[str, Any], assignment: str) -> None:
                 f"--set {assignment}: {folder} has been set to a value before"
             )
     try:
-        value = yaml.safe_load(text)
+        value = parse_yaml(text)
     except yaml.YAMLError as error:
         raise ConfigurationError(f"--set {assignment}: {text!r} is no YAML value") from error
     if isinstance(value, str):
