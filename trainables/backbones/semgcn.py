@@ -141,7 +141,7 @@ class SemGCN(nn.Module):
         if non_local and skeleton.parents != H36M_16.parents:
             raise ValueError(
                 f"non_local pairs the 16 joints of {H36M_16.name}, got {skeleton.name} with "
-                f"{skeleton.num_joints} joints; leave non_local out"
+                f"{skeleton.num_joints} joints; leave non_local out, or set data.joints=16"
             )
         self.num_joints = joints = skeleton.num_joints
         entries = {(joint, joint) for joint in range(joints)}
