@@ -241,7 +241,7 @@ def _print_plan(config: GreedyConfig, *, json_mode: bool) -> None:
     typer.echo(f"run {plan['run']} on {plan['dataset']} ({plan['train_poses']} training poses)")
     for stage in plan["stages"]:
         typer.echo(
-            f"  {stage['name']}: tunes {' and '.join(stage['tunes'])} by {stage['sampler']}, "
+            f"  {stage['name']}: tunes {', '.join(stage['tunes'])} by {stage['sampler']}, "
             f"at most {stage['trials']} trainings of {stage['epochs']} epochs "
             f"({stage['steps']} steps) ≈ {stage['seconds']:.0f} s of one worker"
         )
