@@ -70,6 +70,7 @@ def _row(case: str, results: list[dict[str, Any]]) -> dict[str, Any]:
     gaps = [[figures["val_energy_gap"] for figures in result["history"]] for result in results]
     return {
         "case": case,
+        # to what chance would order rightly
         "ratio": statistics.mean(energy["ordered_percent"] for energy in energies) / 50.0,
         "ordered_percent": [energy["ordered_percent"] for energy in energies],
         "test_gap": [energy["pred"] - energy["truth"] for energy in energies],

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tuner.errors import ConfigurationError, DefinitionMismatchError
 from tuner.wiring.environment import flatten
@@ -85,17 +85,16 @@ class TrainingResult:
         return asdict(self)
 
 
+Kept = TypeVar("Kept", TrainingRecord, TrainingResult)
+
+
 def read_record(folder: Path) -> TrainingRecord | None:
     """What the training of a folder is; None if there is none.
 
     Raises:
         ConfigurationError: If the file is damaged.
     """
-    values = _read(folder / RECORD_FILE)
-    try:
-        return None if values is None else TrainingRecord(**values)
-    except TypeError as error:
-        raise _damaged(folder / RECORD_FILE, error) from error
+    return _read_as(TrainingRecord, folder / RECORD_FILE)
 
 
 def read_result(folder: Path) -> TrainingResult | None:
@@ -104,11 +103,7 @@ def read_result(folder: Path) -> TrainingResult | None:
     Raises:
         ConfigurationError: If the file is damaged.
     """
-    values = _read(folder / RESULT_FILE)
-    try:
-        return None if values is None else TrainingResult(**values)
-    except TypeError as error:
-        raise _damaged(folder / RESULT_FILE, error) from error
+    return _read_as(TrainingResult, folder / RESULT_FILE)
 
 
 def read_failure(folder: Path) -> str | None:
@@ -144,6 +139,14 @@ def check_same(kept: TrainingRecord | TrainingResult, asked: TrainingRecord) -> 
         f"training {kept.name!r} exists with another configuration ({what}); "
         "choose another --name, or repeat the first command"
     )
+
+
+def _read_as(kind: type[Kept], path: Path) -> Kept | None:
+    values = _read(path)
+    try:
+        return None if values is None else kind(**values)
+    except TypeError as error:
+        raise _damaged(path, error) from error
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -219,43 +219,6 @@ def test_shared_arrays_are_never_written(
     assert dataset.content_hash() == before
 
 
-@pytest.mark.parametrize(
-    ("poses", "batch_size", "limit", "expected"),
-    [
-        (50, 16, None, [16, 16, 16, 2]),
-        (49, 16, None, [16, 16, 16]),  # one pose alone has no batch statistics
-        (48, 16, None, [16, 16, 16]),
-        (50, 16, 2, [16, 16]),
-        (50, 16, 9, [16, 16, 16, 2]),
-        (10, 16, None, [10]),
-    ],
-)
-def test_batches_of_an_epoch(
-    make_config: MakeConfig,
-    tiny_dataset: PoseDataset,
-    poses: int,
-    batch_size: int,
-    limit: int | None,
-    expected: list[int],
-) -> None:
-    whole = tiny_dataset.splits["train"]
-    part = PoseSplit(
-        whole.x[:poses], whole.y[:poses], None, whole.sequence[:poses], whole.frame[:poses]
-    )
-    config = make_config(batch_size=batch_size, steps_per_epoch=limit)
-    trainer = SealTrainer(config, with_split(tiny_dataset, "train", part), device=CPU)
-    batches = TrainingBatches(
-        config, with_split(tiny_dataset, "train", part), device=CPU, dtype=torch.float32
-    )
-    epochs = [[batch.x for batch in batches.epoch("data_order", epoch)] for epoch in (1, 2)]
-    for xs in epochs:
-        assert [len(x) for x in xs] == expected
-        assert len(np.unique(torch.cat(xs).numpy(), axis=0)) == sum(expected)
-    assert not torch.equal(torch.cat(epochs[0]), torch.cat(epochs[1]))
-    trainer.run_epoch()
-    assert trainer.step == len(expected)
-
-
 def test_evaluate_measures_the_whole_split(
     make_config: MakeConfig, tiny_dataset: PoseDataset
 ) -> None:
