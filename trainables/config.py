@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import (
@@ -14,6 +16,7 @@ from pydantic import (
 )
 
 __all__ = [
+    "FIELDS_OF_DATA_SETS",
     "LOSS_NET_FIELDS",
     "BackboneName",
     "DataConfig",
@@ -27,7 +30,7 @@ __all__ = [
 
 BackboneName = Literal["videopose", "simplebaseline", "semgcn"]
 LossNetName = Literal["none", "graph", "mlp"]
-DatasetName = Literal["sample", "h36m"]
+DatasetName = Literal["sample", "h36m", "mpi_inf_3dhp", "h3wb", "poses"]
 InputMechanism = Literal["M1", "M2", "M3", "M4"]
 PoseLossName = Literal["mse", "mse_sum", "mpjpe", "backbone"]
 NegativesName = Literal["prediction", "perturbation", "both"]
@@ -46,6 +49,17 @@ class _Frozen(BaseModel):
         return value
 
 
+FIELDS_OF_DATA_SETS: Mapping[str, tuple[DatasetName, ...]] = MappingProxyType(
+    {
+        "keypoints": ("h36m",),
+        "val_subject": ("h36m", "mpi_inf_3dhp", "poses"),
+        "annotation": ("mpi_inf_3dhp",),
+        "fold": ("h3wb",),
+    }
+)
+"""Fields of `DataConfig` that matter to some data sets only."""
+
+
 class DataConfig(_Frozen):
     """Which data are read, and how much of them.
 
@@ -53,12 +67,19 @@ class DataConfig(_Frozen):
         name: Data set.
         content_hash: SHA-256 of the decoded arrays, so that changed data change the
             fingerprint; filled in when the data are loaded.
-        keypoints: Which 2D key points (`gt`, or the suffix of a VideoPose3D 2D file).
+        keypoints: Which 2D key points of `h36m`: `gt`, or the suffix of another 2D file.
+        val_subject: Training subject that validates; None holds out whole recordings where
+            their names are known, else the last training subject.
+        annotation: Which 3D of `mpi_inf_3dhp`'s MATLAB files: rescaled to one skeleton, as most
+            authors use, or of true size.
+        fold: Which of the five parts of `h3wb` tests.
         stride: Every how many-th frame is used.
         joints: 16 leaves out the neck of Human3.6M's 17 joints, as SemGCN's authors do; None
             for all joints.
         frames: Frames T of a training clip; 1 trains on single poses. Frames beyond an end of
             the sequence repeat the frame there.
+        clip_step: Training clips start every so many frames; with `frames`, they touch without
+            overlapping.
         max_eval_poses: Upper bound of poses that an epoch is validated on, evenly spaced; None
             for all. Winners are tested on all poses.
     """
@@ -66,10 +87,27 @@ class DataConfig(_Frozen):
     name: DatasetName = "sample"
     content_hash: str = ""
     keypoints: str = "gt"
+    val_subject: str | None = None
+    annotation: Literal["univ_annot3", "annot3"] = "univ_annot3"
+    fold: int = Field(default=0, ge=0, le=4)
     stride: int = Field(default=1, ge=1)
     joints: Literal[16] | None = None
     frames: int = Field(default=1, ge=1)
+    clip_step: int = Field(default=1, ge=1)
     max_eval_poses: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _no_field_of_another_data_set(self) -> DataConfig:
+        idle = [
+            f"{name}={getattr(self, name)!r} has no effect on data set {self.name!r}, only on "
+            f"{' and '.join(data_sets)}"
+            for name, data_sets in FIELDS_OF_DATA_SETS.items()
+            if self.name not in data_sets
+            and getattr(self, name) != type(self).model_fields[name].default
+        ]
+        if idle:
+            raise ValueError("; ".join(idle) + "; leave it out")
+        return self
 
 
 class TrainingConfig(_Frozen):
@@ -117,6 +155,11 @@ class TrainingConfig(_Frozen):
             time; None for a full pass.
         energy_poses: Clips of each batch that the energy terms see, a random subset of which
             they are an unbiased estimate; None for all.
+        flip: Training with mirrored clips, left and right exchanged: `double` has every clip
+            twice in an epoch, as recorded and mirrored (VideoPose3D); `random` mirrors each with
+            probability 0.5 (MotionAGFormer).
+        eval_flip: Whether a prediction is the mean of that of the clip and that of its mirror
+            image, mirrored back.
         select_on: Split on which epochs and trials are compared, reported as `val_*`: `val`,
             or `test` as the paper does, which makes the test figures optimistic.
         seed: Seed of initialisation, dropout, and data order.
@@ -154,6 +197,8 @@ class TrainingConfig(_Frozen):
     epochs: int = Field(default=50, ge=1)
     steps_per_epoch: int | None = Field(default=None, ge=1)
     energy_poses: int | None = Field(default=None, ge=1)
+    flip: Literal["none", "double", "random"] = "none"
+    eval_flip: bool = False
     select_on: Literal["val", "test"] = "val"
     seed: int = Field(default=0, ge=0)
     data: DataConfig = DataConfig()

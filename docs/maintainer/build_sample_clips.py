@@ -10,7 +10,7 @@ and the same bytes for the same input:
 
 - `clip_names` (15,) text, `clip_lengths` (15,) int32: key frames per clip, in order;
 - `rows` (1620, 44) float32: the key frames as published (duration in seconds, root place in
-  metres, rotations; columns in trainables/data/sample_clips.py);
+  metres, rotations; columns in trainables/data/sample/clips.py);
 - `bone_names` (12,) text, `offsets_m` (12, 3) float32: each joint's place in its parent's frame.
 """
 

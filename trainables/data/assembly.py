@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from trainables.data.cameras import Float64Array, normalize_screen
 from trainables.data.dataset import FloatArray, PoseSplit, SequenceInfo
+from trainables.skeletons import Skeleton
 
 __all__ = ["SplitBuilder", "to_stable_float32"]
 
@@ -30,48 +31,74 @@ class SplitBuilder:
     Args:
         first_sequence: Index of the split's first sequence in `PoseDataset.sequences`.
         stride: Every how many-th frame of a sequence is kept.
-        root: Index of the root joint.
+        skeleton: Its origin, else its root joint, is what poses are relative to.
+        knows_root: Whether the 3D says where in the camera frame a pose is; if not, poses are
+            taken relative to their origin all the same.
     """
 
-    def __init__(self, *, first_sequence: int, stride: int, root: int) -> None:
+    def __init__(
+        self,
+        *,
+        first_sequence: int,
+        stride: int,
+        skeleton: Skeleton,
+        knows_root: bool = True,
+    ) -> None:
         self.sequences: list[SequenceInfo] = []
         self._first_sequence = first_sequence
         self._stride = stride
-        self._root = root
-        self._parts: list[tuple[FloatArray, FloatArray, FloatArray, NDArray[Any]]] = []
+        self._origin = list(skeleton.origin or (skeleton.root,))
+        self._knows_root = knows_root
+        self._parts: list[tuple[NDArray[Any], ...]] = []
+        self._all_valid = True
 
-    def add(self, info: SequenceInfo, points_m: Float64Array, pixels: NDArray[Any]) -> None:
+    def add(
+        self,
+        info: SequenceInfo,
+        points_m: Float64Array,
+        pixels: NDArray[Any],
+        *,
+        valid: NDArray[np.bool_] | None = None,
+        frames: NDArray[np.integer[Any]] | None = None,
+    ) -> None:
         """Add a sequence seen by one camera.
 
         Args:
-            info: What it is; its camera must be known.
+            info: What it is; the size of its images must be known.
             points_m: Joints in the camera frame, metres, (T, J, 3).
             pixels: 2D key points, pixels, (T, J, 2).
+            valid: Whether a frame is scored, (T,); None where all are.
+            frames: Frame numbers, (T,); None to count from 0.
         """
-        if info.camera is None:
-            raise ValueError(f"sequence {info.subject} {info.action} has no camera")
+        if info.size is None:
+            raise ValueError(f"sequence {info.subject} {info.action} has no image size")
         step = self._stride
         points = points_m[::step]
-        root = points[:, self._root]
+        root = points[:, self._origin].mean(axis=1)
+        numbers = np.arange(len(points_m)) if frames is None else frames
+        scored = np.ones(len(points_m), np.bool_) if valid is None else valid
+        self._all_valid = self._all_valid and bool(scored.all())
         self.sequences.append(info)
         self._parts.append(
             (
-                to_stable_float32(normalize_screen(pixels[::step], info.camera)),
+                to_stable_float32(normalize_screen(pixels[::step], info.size)),
                 to_stable_float32(points - root[:, None]),
                 to_stable_float32(root),
-                np.arange(0, len(points_m), step, dtype=np.int32),
+                numbers[::step].astype(np.int32),
+                scored[::step],
             )
         )
 
     def build(self) -> PoseSplit:
         """All sequences, one after the other; there must be at least one."""
-        x, y, root, frame = (np.concatenate(parts) for parts in zip(*self._parts, strict=True))
+        x, y, root, frame, valid = (np.concatenate(p) for p in zip(*self._parts, strict=True))
         lengths = [len(part[0]) for part in self._parts]
         numbers = np.arange(len(lengths), dtype=np.int32) + self._first_sequence
         return PoseSplit(
             x=x,
             y=y,
-            root=root,
+            root=root if self._knows_root else None,
             sequence=np.repeat(numbers, lengths).astype(np.int32),
-            frame=frame.astype(np.int32),
+            frame=frame,
+            valid=None if self._all_valid else valid,
         )

@@ -92,13 +92,20 @@ def project(points_m: NDArray[Any], camera: Camera) -> Float64Array:
     return np.asarray(distorted * np.asarray(camera.focal) + np.asarray(camera.center))
 
 
-def normalize_screen(pixels: NDArray[Any], camera: Camera) -> Float64Array:
-    """Pixels to normalised screen coordinates: 2x/w - 1, 2y/w - h/w (both by the width)."""
-    offset = np.asarray([1.0, camera.height / camera.width])
-    return np.asarray(np.asarray(pixels, np.float64) * (2.0 / camera.width) - offset)
+def normalize_screen(pixels: NDArray[Any], size: tuple[int, int]) -> Float64Array:
+    """Pixels to normalised screen coordinates: 2x/w - 1, 2y/w - h/w (both by the width).
+
+    Args:
+        pixels: Origin at the upper left corner, (..., 2).
+        size: Width and height of the image, pixels.
+    """
+    width, height = size
+    offset = np.asarray([1.0, height / width])
+    return np.asarray(np.asarray(pixels, np.float64) * (2.0 / width) - offset)
 
 
-def pixels_from_screen(screen: NDArray[Any], camera: Camera) -> Float64Array:
+def pixels_from_screen(screen: NDArray[Any], size: tuple[int, int]) -> Float64Array:
     """Inverse of `normalize_screen`."""
-    offset = np.asarray([1.0, camera.height / camera.width])
-    return np.asarray((np.asarray(screen, np.float64) + offset) * (camera.width / 2.0))
+    width, height = size
+    offset = np.asarray([1.0, height / width])
+    return np.asarray((np.asarray(screen, np.float64) + offset) * (width / 2.0))

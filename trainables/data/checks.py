@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data.cameras import Float64Array, pixels_from_screen, project
-from trainables.data.dataset import Camera, PoseDataset, PoseSplit
+from trainables.data.dataset import PoseDataset, PoseSplit, SequenceInfo
 from trainables.skeletons import Skeleton
 
 __all__ = [
@@ -18,6 +19,8 @@ __all__ = [
     "reprojection_px",
     "subject_of_pose",
 ]
+
+Key = TypeVar("Key", bound=Hashable)
 
 FLEXED_M = 0.03
 _SAMPLED_POSES = 20_000
@@ -37,22 +40,26 @@ def bone_lengths_m(y: NDArray[Any], skeleton: Skeleton) -> Float64Array:
 def knees_bend_forward(y: NDArray[Any], skeleton: Skeleton) -> float:
     """Share of clearly bent knees that bend forward; below one half, left and right are swapped.
 
-    Forward is up x right, with up from hip to thorax and right from the left to the right hip,
-    so exchanged labels, or a mirrored axis, turn it around.
+    Forward is up x right, with up from between the hips to between the shoulders and right from
+    the left to the right hip, so exchanged labels, or a mirrored axis, turn it around.
 
     Args:
         y: Poses, metres, (N, J, 3).
-        skeleton: One with hips, knees, ankles and thorax.
+        skeleton: Its `limb_pairs` say which joints are shoulders, hips, knees and ankles.
 
     Returns:
         A share from 0 to 1; 1 if no knee is bent.
     """
-    at = {name: y[:, index].astype(np.float64) for index, name in enumerate(skeleton.joints)}
-    forward = np.cross(at["thorax"] - at["hip"], at["r_hip"] - at["l_hip"])
+    upper_arms, _, thighs, shins = skeleton.limb_pairs
+    left_shoulder, right_shoulder, left_hip, right_hip = (
+        y[:, start].astype(np.float64) for start, _ in (*upper_arms, *thighs)
+    )
+    up = left_shoulder + right_shoulder - left_hip - right_hip
+    forward = np.cross(up, right_hip - left_hip)
     forward /= np.maximum(np.linalg.norm(forward, axis=1, keepdims=True), 1e-9)
     ahead = []
-    for side in ("l", "r"):
-        hip, knee, ankle = (at[f"{side}_{joint}"] for joint in ("hip", "knee", "ankle"))
+    for hip, (knee_joint, ankle_joint) in zip((left_hip, right_hip), shins, strict=True):
+        knee, ankle = y[:, knee_joint].astype(np.float64), y[:, ankle_joint].astype(np.float64)
         leg = ankle - hip
         share = np.sum((knee - hip) * leg, axis=1) / np.maximum(np.sum(leg * leg, axis=1), 1e-9)
         off_line = knee - hip - share[:, None] * leg
@@ -62,15 +69,17 @@ def knees_bend_forward(y: NDArray[Any], skeleton: Skeleton) -> float:
     return float(votes.mean()) if len(votes) else 1.0
 
 
-def _by_camera(dataset: PoseDataset, split: PoseSplit) -> list[tuple[Camera, NDArray[np.intp]]]:
-    """An even sample of the poses, grouped by their (known) cameras."""
+def _grouped(
+    dataset: PoseDataset, split: PoseSplit, key: Callable[[SequenceInfo], Key | None]
+) -> list[tuple[Key, NDArray[np.intp]]]:
+    """An even sample of the poses, grouped by what is known of their sequences."""
     chosen = evenly(len(split))
-    groups: dict[Camera, list[NDArray[np.intp]]] = {}
+    groups: dict[Key, list[NDArray[np.intp]]] = {}
     for number in np.unique(split.sequence[chosen]):
-        camera = dataset.sequences[number].camera
-        if camera is not None:
-            groups.setdefault(camera, []).append(chosen[split.sequence[chosen] == number])
-    return [(camera, np.concatenate(parts)) for camera, parts in groups.items()]
+        value = key(dataset.sequences[number])
+        if value is not None:
+            groups.setdefault(value, []).append(chosen[split.sequence[chosen] == number])
+    return [(value, np.concatenate(parts)) for value, parts in groups.items()]
 
 
 def reprojection_px(dataset: PoseDataset, split: PoseSplit) -> Float64Array:
@@ -78,18 +87,18 @@ def reprojection_px(dataset: PoseDataset, split: PoseSplit) -> Float64Array:
     if split.root is None:
         return np.zeros((0, dataset.skeleton.num_joints))
     distances = [np.zeros((0, dataset.skeleton.num_joints))]
-    for camera, poses in _by_camera(dataset, split):
+    for camera, poses in _grouped(dataset, split, lambda info: info.camera):
         points_m = split.y[poses].astype(np.float64) + split.root[poses][:, None]
-        difference = project(points_m, camera) - pixels_from_screen(split.x[poses], camera)
+        difference = project(points_m, camera) - pixels_from_screen(split.x[poses], camera.size)
         distances.append(np.linalg.norm(difference, axis=-1))
     return np.concatenate(distances)
 
 
 def outside_image(dataset: PoseDataset, split: PoseSplit) -> float:
-    """Share of 2D key points outside their image, of those whose camera is known."""
+    """Share of 2D key points outside their image, of those whose image's size is known."""
     outside, total = 0, 0
-    for camera, poses in _by_camera(dataset, split):
-        limit = np.asarray([1.0, camera.height / camera.width])
+    for (width, height), poses in _grouped(dataset, split, lambda info: info.size):
+        limit = np.asarray([1.0, height / width])
         beyond = (np.abs(split.x[poses]) > limit).any(axis=-1)
         outside, total = outside + int(beyond.sum()), total + beyond.size
     return outside / total if total else 0.0

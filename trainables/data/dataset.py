@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +39,11 @@ class Camera:
     radial: tuple[float, float, float] = (0.0, 0.0, 0.0)
     tangential: tuple[float, float] = (0.0, 0.0)
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the image, pixels."""
+        return self.width, self.height
+
 
 @dataclass(frozen=True)
 class SequenceInfo:
@@ -51,6 +58,9 @@ class SequenceInfo:
             unknown.
         fps: Frames per second.
         camera: Its calibration, if known.
+        image_size: Width and height of its images, pixels, where the calibration is unknown.
+        ordered: Whether its frames follow one another in time; of loose poses neither clips
+            nor velocities can be taken.
     """
 
     subject: str
@@ -60,6 +70,13 @@ class SequenceInfo:
     source: str | None
     fps: float
     camera: Camera | None = None
+    image_size: tuple[int, int] | None = None
+    ordered: bool = True
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height of the images, pixels; None if unknown."""
+        return self.image_size if self.camera is None else self.camera.size
 
 
 @dataclass(frozen=True)
@@ -68,8 +85,8 @@ class PoseSplit:
 
     Attributes:
         x: 2D input in normalised screen coordinates, (N, J, 2), float32.
-        y: 3D target, camera frame, root-relative, metres, (N, J, 3), float32.
-        root: Root position in the camera frame, metres, (N, 3), float32; None if unknown.
+        y: 3D target, camera frame, relative to the skeleton's origin, metres, (N, J, 3), float32.
+        root: That origin's place in the camera frame, metres, (N, 3), float32; None if unknown.
         sequence: Index into `PoseDataset.sequences`, (N,), int32.
         frame: Frame number in the sequence's source, (N,), int32.
         valid: Whether a frame is scored, (N,), bool; None where all are. Frames that are not
@@ -106,9 +123,14 @@ class PoseDataset:
     notes: tuple[str, ...] = ()
 
     def content_hash(self) -> str:
-        """SHA-256 over names, joints and all arrays of all splits (hexadecimal)."""
+        """SHA-256 over names, sequences and all arrays of all splits (hexadecimal)."""
+        return self._content_hash
+
+    @cached_property
+    def _content_hash(self) -> str:
         sha = hashlib.sha256()
         sha.update(f"{self.name}|{self.skeleton.name}|".encode())
+        sha.update(json.dumps([asdict(info) for info in self.sequences]).encode())
         for name in sorted(self.splits):
             split = self.splits[name]
             sha.update(f"{name}|{len(split)}|".encode())

@@ -3,23 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from trainables.config import DataConfig, DatasetName
 from trainables.data.dataset import PoseDataset
-from trainables.data.h36m import load_h36m
+from trainables.data.h36m.files import h36m_files
+from trainables.data.h36m.loader import load_h36m
 from trainables.data.reduction import leave_out_neck
-from trainables.data.sample_loader import load_sample
+from trainables.data.sample.loader import load_sample
 from trainables.data.verification import verify_dataset
 
-__all__ = ["DATASETS", "Loader", "load_dataset"]
+__all__ = ["DATASETS", "DatasetEntry", "load_dataset"]
 
-Loader = Callable[[DataConfig, Path | None], PoseDataset]
 
-DATASETS: Mapping[DatasetName, Loader] = {
-    "sample": load_sample,
-    "h36m": load_h36m,
-}
+@dataclass(frozen=True)
+class DatasetEntry:
+    """What is known of a data set.
+
+    Attributes:
+        load: Its loader.
+        description: One line for people.
+        files: All files of the folder that the loader may read, whether they exist or not, so
+            that a change in any of them is noticed; None for data that need no folder.
+    """
+
+    load: Callable[[DataConfig, Path | None], PoseDataset]
+    description: str
+    files: Callable[[DataConfig, Path], tuple[Path, ...]] | None = None
+
+
+DATASETS: Mapping[DatasetName, DatasetEntry] = MappingProxyType(
+    {
+        "sample": DatasetEntry(load=load_sample, description="bundled: real motion, small"),
+        "h36m": DatasetEntry(
+            load=load_h36m,
+            description="Human3.6M in VideoPose3D's npz files",
+            files=h36m_files,
+        ),
+    }
+)
 """All data sets, by the names that the configuration knows."""
 
 
@@ -30,7 +54,7 @@ def load_dataset(config: DataConfig, data_dir: Path | None = None) -> PoseDatase
     is neither read nor set: compare it with `PoseDataset.content_hash()`.
 
     Args:
-        config: Which data, which key points, which stride.
+        config: Which data, and how they are read.
         data_dir: Folder of the data; not needed for `sample`.
 
     Returns:
@@ -40,6 +64,6 @@ def load_dataset(config: DataConfig, data_dir: Path | None = None) -> PoseDatase
         DataError: Files are missing, unreadable or malformed, or what they hold is implausible.
         UnsafeDataError: A file asks for code to be run.
     """
-    dataset = DATASETS[config.name](config, data_dir)
+    dataset = DATASETS[config.name].load(config, data_dir)
     verify_dataset(dataset)
     return dataset if config.joints is None else leave_out_neck(dataset)

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data.cameras import normalize_screen
-from trainables.data.dataset import Camera
 from trainables.skeletons import Skeleton
 from tuner.errors import ConfigurationError
 
@@ -125,7 +124,7 @@ def normalise(
             f"{path} holds coordinates within ±{largest:g}, which look normalised already, not "
             "like pixels; leave out --width and --height"
         )
-    screen = normalize_screen(keypoints, Camera(width, height, (1.0, 1.0), (0.0, 0.0)))
+    screen = normalize_screen(keypoints, (width, height))
     if float(np.abs(screen).max()) > LARGEST_NORMALISED * max(1.0, height / width):
         raise ConfigurationError(
             f"{path} holds pixels up to {largest:g}, far outside an image of {width}x{height}; "

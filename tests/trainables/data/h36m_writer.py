@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from trainables.data.cameras import project, rotation_matrix, world_to_camera
-from trainables.data.h36m_cameras import CAMERA_POSES, CAMERAS
-from trainables.data.h36m_files import KEPT_JOINTS
-from trainables.data.sample_bodies import draw_body, joint_positions
-from trainables.data.sample_clips import read_clips, resample
+from trainables.data.h36m.cameras import CAMERA_POSES, CAMERAS
+from trainables.data.h36m.files import KEPT_JOINTS
+from trainables.data.sample.bodies import draw_body, joint_positions
+from trainables.data.sample.clips import read_clips, resample
 
 ACTIONS = ("walk", "jump", "punch")
 SUBJECTS = ("S1", "S5", "S8", "S9", "S11")

@@ -57,9 +57,9 @@ def test_projection_needs_3d_points() -> None:
 
 @given(st.floats(-500, 1500), st.floats(-500, 1500))
 def test_normalisation_is_by_the_width_and_can_be_undone(x: float, y: float) -> None:
-    screen = normalize_screen(np.asarray([x, y]), CAMERA)
+    screen = normalize_screen(np.asarray([x, y]), CAMERA.size)
     np.testing.assert_allclose(screen, [2 * x / 1000 - 1, 2 * y / 1000 - 1.002], atol=1e-12)
-    np.testing.assert_allclose(pixels_from_screen(screen, CAMERA), [x, y], atol=1e-9)
+    np.testing.assert_allclose(pixels_from_screen(screen, CAMERA.size), [x, y], atol=1e-9)
 
 
 @given(st.lists(st.floats(-1, 1), min_size=4, max_size=4).filter(lambda q: max(map(abs, q)) > 0.1))

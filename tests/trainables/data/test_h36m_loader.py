@@ -22,7 +22,7 @@ from tests.trainables.data.h36m_writer import (
 )
 from trainables.config import DataConfig
 from trainables.data.dataset import PoseDataset
-from trainables.data.h36m import load_h36m
+from trainables.data.h36m.loader import load_h36m
 from trainables.data.inspection import inspect_dataset
 from trainables.data.loading import load_dataset
 from trainables.errors import DataError, UnsafeDataError

@@ -11,16 +11,17 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from scipy.spatial.transform import Rotation, Slerp
 
 from trainables.config import DataConfig, DatasetName
 from trainables.data.checks import bone_lengths_m, subject_of_pose
 from trainables.data.dataset import PoseDataset
 from trainables.data.loading import DATASETS, load_dataset
-from trainables.data.sample_bodies import SEGMENTS, Body, joint_positions
-from trainables.data.sample_clips import CLIPS_FILE, JOINT_COLUMNS, read_clips, resample, slerp
-from trainables.data.sample_loader import SPLITS
-from trainables.data.sample_scene import VIEWS, mirror, place_in_room
+from trainables.data.sample.bodies import SEGMENTS, Body, joint_positions
+from trainables.data.sample.clips import CLIPS_FILE, JOINT_COLUMNS, read_clips, resample, slerp
+from trainables.data.sample.loader import SPLITS
+from trainables.data.sample.scene import VIEWS, mirror, place_in_room
 from trainables.errors import DataError
 from trainables.skeletons import H36M_17
 
@@ -117,8 +118,10 @@ def test_stride(dataset: PoseDataset) -> None:
 
 
 def test_other_key_points_are_refused() -> None:
-    with pytest.raises(DataError, match="found keypoints='cpn', expected 'gt'"):
-        load_dataset(DataConfig(keypoints="cpn"))
+    with pytest.raises(
+        ValidationError, match="keypoints='cpn' has no effect on data set 'sample'"
+    ):
+        DataConfig(keypoints="cpn")
 
 
 def test_the_arrays_are_the_same_in_every_process(dataset: PoseDataset) -> None:

@@ -239,7 +239,7 @@ class PlainTrainer:
         """MPJPE_2D between the projections of a hypothesis and of the truth (3.6)."""
         camera, root = batch.cameras[b], batch.root[b, t].numpy()
         seen, wanted = (
-            normalize_screen(project(points.numpy() + root, camera), camera)
+            normalize_screen(project(points.numpy() + root, camera), camera.size)
             for points in (pose, batch.y[b, t])
         )
         return float(np.mean(np.linalg.norm(seen - wanted, axis=-1)))

@@ -13,7 +13,7 @@ from tests.trainables.loss_nets.plain import plain_energy
 from tests.trainables.seal.reference import Energy, PlainBatch, PlainTrainer
 from trainables.builders import Optimizers, build_backbone, build_loss_net, build_optimizers
 from trainables.config import TrainingConfig
-from trainables.data.h36m_cameras import CAMERAS
+from trainables.data.h36m.cameras import CAMERAS
 from trainables.seal.projection import Views, camera_row
 from trainables.seal.step import AlternatingStep
 from trainables.skeletons import H36M_17

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from trainables.builders import build_backbone
 from trainables.config import TrainingConfig
-from trainables.data.h36m_cameras import CAMERAS
+from trainables.data.h36m.cameras import CAMERAS
 from trainables.seal.negatives import (
     NegativePool,
     build_pool,

@@ -10,7 +10,7 @@ import torch
 
 from trainables.data.cameras import normalize_screen, project
 from trainables.data.dataset import Camera, PoseDataset
-from trainables.data.h36m_cameras import CAMERAS
+from trainables.data.h36m.cameras import CAMERAS
 from trainables.errors import DataError
 from trainables.metrics.hypotheses import select
 from trainables.seal.projection import (
@@ -29,12 +29,12 @@ def test_projection_equals_the_arrays_one_with_lens_distortion(view: str) -> Non
     camera = CAMERAS[view]
     rng = np.random.default_rng(3)
     points = rng.normal((0.2, -0.1, 4.5), 0.5, size=(20, 17, 3))
-    expected = normalize_screen(project(points, camera), camera)
+    expected = normalize_screen(project(points, camera), camera.size)
     row = torch.tensor(camera_row(camera), dtype=torch.float64)
     screen = project_to_screen(torch.tensor(points), row.expand(20, 9))
     np.testing.assert_allclose(screen.numpy(), expected, rtol=0, atol=1e-12)
     straight = dataclasses.replace(camera, radial=(0.0, 0.0, 0.0), tangential=(0.0, 0.0))
-    moved = normalize_screen(project(points, straight), straight) - expected
+    moved = normalize_screen(project(points, straight), straight.size) - expected
     assert np.abs(moved).max() > 1e-3  # the lens does something
 
 

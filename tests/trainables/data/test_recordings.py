@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trainables.data.h36m_recordings import RecordingRow, read_recordings
+from trainables.data.recordings import RecordingRow, read_recordings
 from trainables.errors import DataError
 
 HEADER = "subject,action,source,fps\n"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainables.data.cameras import Float64Array, rotation_matrix
-from trainables.data.sample_clips import Motion
+from trainables.data.sample.clips import Motion
 from trainables.skeletons import H36M_17
 
 __all__ = ["Body", "draw_body", "joint_positions"]

@@ -16,7 +16,7 @@ from trainables.data.npz_reader import read_npz
 
 __all__ = ["CLIPS_FILE", "JOINT_COLUMNS", "Clip", "Motion", "read_clips", "resample"]
 
-CLIPS_FILE = Path(__file__).parent / "sample" / "clips.npz"
+CLIPS_FILE = Path(__file__).parent / "clips.npz"
 
 JOINT_COLUMNS: Mapping[str, slice] = {
     "root": slice(4, 8),

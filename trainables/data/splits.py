@@ -1,18 +1,16 @@
-"""Which sequences of Human3.6M train, validate and test."""
+"""Which sequences train, validate and test."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from trainables.data.names import first_few, natural_key
 from trainables.errors import DataError
 
-__all__ = ["TEST_SUBJECTS", "TRAIN_SUBJECTS", "assign_splits", "base_action"]
+__all__ = ["SequenceKey", "assign_splits", "base_action", "held_out_recordings"]
 
-TRAIN_SUBJECTS = ("S1", "S5", "S6", "S7", "S8")
-TEST_SUBJECTS = ("S9", "S11")
 HELD_OUT_FRACTION = 0.2
 MIN_RECORDINGS = 2
 
@@ -26,36 +24,60 @@ def base_action(action: str) -> str:
 
 
 def assign_splits(
-    keys: Iterable[SequenceKey], sources: Mapping[SequenceKey, str]
+    keys: Iterable[SequenceKey],
+    sources: Mapping[SequenceKey, str],
+    *,
+    test_subjects: Collection[str],
+    val_subject: str | None = None,
 ) -> tuple[dict[SequenceKey, str], str]:
     """Assign each sequence to `train`, `val` or `test`.
 
-    Test is S9 and S11, as everywhere. Validation comes out of the training subjects: whole
-    recordings where their names are known, since one recording may drive several bodies; else a
-    whole subject (S8, or the last there is), and recordings may be in two splits unnoticed.
+    Validation comes out of the training subjects. Where nobody names a subject: whole recordings
+    if their names are known, since one recording may drive several bodies; else the last
+    subject, and recordings may be in two splits unnoticed.
 
     Args:
         keys: All sequences, as (subject, action).
         sources: The recording behind each; empty if none is known.
+        test_subjects: Whose sequences test.
+        val_subject: Training subject that validates; None for the rule above. Sequences of the
+            other training subjects that share a recording with it are left out.
 
     Returns:
         Split names by sequence, and a sentence on how validation was chosen.
 
     Raises:
-        DataError: No validation or test sequences can be found, or the recording behind some
-            sequences is known and behind others not.
+        DataError: No training, validation or test sequences can be found, or the recording
+            behind some sequences is known and behind others not.
     """
     ordered = sorted(keys, key=lambda key: (natural_key(key[0]), natural_key(key[1])))
-    splits = {key: "test" if key[0] in TEST_SUBJECTS else "train" for key in ordered}
+    splits = {key: "test" if key[0] in test_subjects else "train" for key in ordered}
     training = [key for key in ordered if splits[key] == "train"]
     if sources:
         _require_sources(ordered, sources)
+    if val_subject is None and sources:
         validation, note = _recordings_for_validation(training, sources)
     else:
-        validation, note = _subject_for_validation(training)
+        validation, note = _subject_for_validation(training, val_subject, known=bool(sources))
     splits.update(dict.fromkeys(validation, "val"))
     if "test" not in splits.values():
-        raise DataError(f"found no test subject, expected {' or '.join(TEST_SUBJECTS)}")
+        raise DataError(f"found no test subject, expected {' or '.join(test_subjects)}")
+    shared = [
+        key
+        for key in training
+        if splits[key] == "train"
+        and key in sources
+        and sources[key] in {sources[other] for other in validation}
+    ]
+    for key in shared:
+        del splits[key]
+    if "train" not in splits.values():
+        raise DataError(
+            f"val_subject={val_subject!r} shares its recordings with all training sequences; "
+            "choose another, or leave it out to hold out whole recordings"
+        )
+    if shared:
+        note += f"; {len(shared)} sequences of others show the same recordings and are left out"
     return splits, note
 
 
@@ -87,19 +109,27 @@ def _recordings_for_validation(
     )
 
 
-def _subject_for_validation(training: list[SequenceKey]) -> tuple[list[SequenceKey], str]:
-    """All sequences of the last training subject, and a note."""
+def _subject_for_validation(
+    training: list[SequenceKey], wanted: str | None, *, known: bool
+) -> tuple[list[SequenceKey], str]:
+    """All sequences of one training subject, the last unless one is named, and a note."""
     subjects = sorted({key[0] for key in training}, key=natural_key)
     if len(subjects) < 2:
         raise DataError(
-            f"found the training subjects {subjects}, expected two or more of "
-            f"{', '.join(TRAIN_SUBJECTS)}, one of which validates"
+            f"found the training subjects {subjects}, expected two or more, one of which validates"
         )
-    validation = [key for key in training if key[0] == subjects[-1]]
-    return validation, (
-        f"validation: subject {subjects[-1]}, held out as a whole; no table names the recordings "
-        "behind the sequences, so one that drives bodies of two splits would not be noticed"
-    )
+    if wanted is not None and wanted not in subjects:
+        raise DataError(
+            f"val_subject={wanted!r} is no training subject; found {', '.join(subjects)}"
+        )
+    chosen = wanted or subjects[-1]
+    note = f"validation: subject {chosen}, held out as a whole"
+    if not known:
+        note += (
+            "; no table names the recordings behind the sequences, so one that drives bodies of "
+            "two splits would not be noticed"
+        )
+    return [key for key in training if key[0] == chosen], note
 
 
 def held_out_recordings(sources: Iterable[str]) -> set[str]:

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.data.h36m_splits import assign_splits, base_action, held_out_recordings
 from trainables.data.names import first_few, natural_key
+from trainables.data.splits import assign_splits, base_action, held_out_recordings
 from trainables.errors import DataError
+
+TEST = ("S9", "S11")
 
 
 def test_names_sort_as_people_count() -> None:
@@ -46,9 +48,9 @@ def test_no_recording_trains_and_validates(sources: dict[tuple[str, str], str]) 
     known = {**sources, ("S9", "walk"): "test/walk/1"}
     if len(set(sources.values())) < 2:
         with pytest.raises(DataError, match="expected two or more, one of which validates"):
-            assign_splits(known, known)
+            assign_splits(known, known, test_subjects=TEST)
         return
-    splits, note = assign_splits(known, known)
+    splits, note = assign_splits(known, known, test_subjects=TEST)
     assert set(splits) == set(known)
     recordings = {
         name: {known[key] for key, split in splits.items() if split == name}
@@ -64,7 +66,7 @@ KEYS = [("S1", "a"), ("S5", "a"), ("S8", "a"), ("S9", "a")]
 
 
 def test_without_a_table_a_subject_is_held_out_and_the_note_says_what_is_not_known() -> None:
-    splits, note = assign_splits(KEYS, {})
+    splits, note = assign_splits(KEYS, {}, test_subjects=TEST)
     assert [splits[key] for key in KEYS] == ["train", "train", "val", "test"]
     assert "subject S8" in note
     assert "would not be noticed" in note
@@ -81,7 +83,28 @@ def test_without_a_table_a_subject_is_held_out_and_the_note_says_what_is_not_kno
 def test_a_table_that_lacks_a_sequence_is_refused(without: list[int], message: str) -> None:
     sources = {key: f"x/{i}" for i, key in enumerate(KEYS) if i not in without}
     with pytest.raises(DataError, match=message):
-        assign_splits(KEYS, sources)
+        assign_splits(KEYS, sources, test_subjects=TEST)
+
+
+def test_a_named_subject_validates_and_its_recordings_train_nobody() -> None:
+    sources = dict(zip(KEYS, ("walk", "run", "walk", "jump"), strict=True))
+    splits, note = assign_splits(KEYS, sources, test_subjects=TEST, val_subject="S1")
+    assert splits == {("S1", "a"): "val", ("S5", "a"): "train", ("S9", "a"): "test"}
+    assert "subject S1" in note
+    assert "1 sequences of others show the same recordings and are left out" in note
+
+
+@pytest.mark.parametrize(
+    ("val_subject", "message"),
+    [
+        ("S9", r"val_subject='S9' is no training subject; found S1, S5, S8"),
+        ("S1", r"val_subject='S1' shares its recordings with all training sequences"),
+    ],
+)
+def test_a_subject_that_cannot_validate_is_refused(val_subject: str, message: str) -> None:
+    sources = dict.fromkeys(KEYS, "walk")
+    with pytest.raises(DataError, match=message):
+        assign_splits(KEYS, sources, test_subjects=TEST, val_subject=val_subject)
 
 
 @pytest.mark.parametrize(

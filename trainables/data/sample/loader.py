@@ -16,10 +16,9 @@ from trainables.config import DataConfig
 from trainables.data.assembly import SplitBuilder
 from trainables.data.cameras import Float64Array
 from trainables.data.dataset import PoseDataset, PoseSplit, SequenceInfo
-from trainables.data.sample_bodies import draw_body, joint_positions
-from trainables.data.sample_clips import Motion, read_clips, resample
-from trainables.data.sample_scene import VIEWS, mirror, place_in_room
-from trainables.errors import DataError
+from trainables.data.sample.bodies import draw_body, joint_positions
+from trainables.data.sample.clips import Motion, read_clips, resample
+from trainables.data.sample.scene import VIEWS, mirror, place_in_room
 from trainables.skeletons import H36M_17
 
 __all__ = ["SPLITS", "SplitPlan", "load_sample"]
@@ -63,27 +62,22 @@ def load_sample(config: DataConfig, data_dir: Path | None) -> PoseDataset:
     """Build the bundled data set.
 
     Args:
-        config: Its `stride` is applied; key points can only be `gt`.
+        config: Its `stride` is applied.
         data_dir: Not used: the data are in the package.
 
     Returns:
         The data set.
 
     Raises:
-        DataError: Other key points are asked for, or the bundled file is damaged.
+        DataError: The bundled file is damaged.
     """
-    if config.keypoints != "gt":
-        raise DataError(
-            f"data set 'sample' has ground-truth 2D only: found keypoints={config.keypoints!r}, "
-            "expected 'gt'"
-        )
     clips, offsets_m = read_clips()
     motions = {name: resample(clip, FPS) for name, clip in clips.items()}
     sequences: list[SequenceInfo] = []
     splits: dict[str, PoseSplit] = {}
     for name, plan in SPLITS.items():
         builder = SplitBuilder(
-            first_sequence=len(sequences), stride=config.stride, root=H36M_17.root
+            first_sequence=len(sequences), stride=config.stride, skeleton=H36M_17
         )
         for subject, action, clip, world_m in _performances(plan, motions, offsets_m):
             for view in VIEWS:

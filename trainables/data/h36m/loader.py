@@ -10,10 +10,10 @@ from trainables.config import DataConfig
 from trainables.data.assembly import SplitBuilder
 from trainables.data.cameras import rotation_matrix, world_to_camera
 from trainables.data.dataset import PoseDataset, PoseSplit, SequenceInfo
-from trainables.data.h36m_cameras import CAMERA_IDS, CAMERA_POSES, CAMERAS
-from trainables.data.h36m_files import H36MFiles, read_files
-from trainables.data.h36m_recordings import RecordingRow
-from trainables.data.h36m_splits import SequenceKey, assign_splits, base_action
+from trainables.data.h36m.cameras import CAMERA_IDS, CAMERA_POSES, CAMERAS
+from trainables.data.h36m.files import H36MFiles, read_files
+from trainables.data.recordings import RecordingRow
+from trainables.data.splits import SequenceKey, assign_splits, base_action
 from trainables.errors import DataError
 from trainables.skeletons import H36M_17
 
@@ -21,6 +21,7 @@ __all__ = ["load_h36m"]
 
 FPS = 50.0
 """Human3.6M's frame rate; the files do not record one."""
+TEST_SUBJECTS = ("S9", "S11")
 MAX_MISSING_2D_FRAMES = 2
 MAX_EXTRA_2D_FRAMES = 10
 MAX_EXTRA_2D_FRACTION = 0.05
@@ -47,13 +48,15 @@ def load_h36m(config: DataConfig, data_dir: Path | None) -> PoseDataset:
     notes = list(files.notes)
     lengths = _common_lengths(files, notes)
     sources = {key: row.source for key, row in files.recordings.items() if row.source}
-    assigned, note = assign_splits(lengths, sources)
+    assigned, note = assign_splits(
+        lengths, sources, test_subjects=TEST_SUBJECTS, val_subject=config.val_subject
+    )
     notes.append(note)
     sequences: list[SequenceInfo] = []
     splits: dict[str, PoseSplit] = {}
     for split in ("train", "val", "test"):
         builder = SplitBuilder(
-            first_sequence=len(sequences), stride=config.stride, root=H36M_17.root
+            first_sequence=len(sequences), stride=config.stride, skeleton=H36M_17
         )
         for key in (key for key, name in assigned.items() if name == split):
             _add_views(builder, files, key, lengths[key], config.stride)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainables.data.source_files import check_file
 from trainables.errors import DataError
 
 __all__ = ["RecordingRow", "read_recordings"]
@@ -43,8 +45,9 @@ def read_recordings(path: Path) -> dict[tuple[str, str], RecordingRow]:
     Raises:
         DataError: The file cannot be read, or a line is malformed or repeated.
     """
-    if not path.is_file():
+    if not os.path.lexists(path):
         return {}
+    check_file(path, path.parent)
     rows: dict[tuple[str, str], RecordingRow] = {}
     try:
         for line, fields in _lines(path):

@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.data.h36m_cameras import CAMERA_IDS
-from trainables.data.h36m_recordings import RecordingRow, read_recordings
+from trainables.config import DataConfig
+from trainables.data.h36m.cameras import CAMERA_IDS
 from trainables.data.npz_reader import read_npz
+from trainables.data.recordings import RecordingRow, read_recordings
+from trainables.data.source_files import find_files, require_folder
 from trainables.errors import DataError
 from trainables.skeletons import H36M_17
 
-__all__ = ["H36MFiles", "read_files"]
+__all__ = ["H36MFiles", "h36m_files", "read_files"]
 
 JOINTS_32 = 32
 KEPT_JOINTS = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
@@ -51,6 +53,12 @@ class H36MFiles:
     notes: tuple[str, ...]
 
 
+def h36m_files(config: DataConfig, folder: Path) -> tuple[Path, ...]:
+    """The files that `read_files` may read; the last one is optional."""
+    names = ("data_3d_h36m.npz", f"data_2d_h36m_{config.keypoints}.npz", SEQUENCES_FILE)
+    return tuple(folder / name for name in names)
+
+
 def read_files(folder: Path | None, keypoints: str) -> H36MFiles:
     """Find, read and check the two files, and `sequences.csv` where there is one.
 
@@ -65,16 +73,14 @@ def read_files(folder: Path | None, keypoints: str) -> H36MFiles:
         DataError: A file is missing, unreadable or malformed.
         UnsafeDataError: A file asks for code to be run.
     """
-    if folder is None:
-        raise DataError(f"data set 'h36m' needs a data folder; {HOW_TO_GET}")
+    folder = require_folder(folder, dataset="h36m", cure=HOW_TO_GET)
     if re.fullmatch(r"[A-Za-z0-9][\w.-]*", keypoints) is None:
         raise DataError(
             f"keypoints={keypoints!r} is no file suffix; expected the NAME of one of the files "
             "data_2d_h36m_NAME.npz, such as 'gt'"
         )
-    path_3d = folder / "data_3d_h36m.npz"
-    path_2d = folder / f"data_2d_h36m_{keypoints}.npz"
-    _require_files(folder, (path_3d, path_2d))
+    names = ("data_3d_h36m.npz", f"data_2d_h36m_{keypoints}.npz")
+    path_3d, path_2d = find_files(folder, names, cure=HOW_TO_GET)
     positions = read_npz(path_3d, ("positions_3d",))["positions_3d"]
     archive_2d = read_npz(path_2d)
     notes: list[str] = []
@@ -94,18 +100,6 @@ def read_files(folder: Path | None, keypoints: str) -> H36MFiles:
         recordings=recordings,
         notes=tuple(notes),
     )
-
-
-def _require_files(folder: Path, paths: tuple[Path, ...]) -> None:
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; {HOW_TO_GET}")
-    missing = [path.name for path in paths if not path.is_file()]
-    if missing:
-        present = sorted(path.name for path in folder.iterdir())[:20]
-        raise DataError(
-            f"{folder}: looked for {' and '.join(missing)}, found "
-            f"{', '.join(present) or 'an empty folder'}; {HOW_TO_GET}"
-        )
 
 
 def _check_metadata(metadata: object, path: Path, notes: list[str]) -> None:

@@ -1,0 +1,1 @@
+"""The bundled data set: real motion, simulated bodies and cameras."""
