@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,20 +14,29 @@ from trainables.data.dataset import PoseDataset, PoseSplit, SequenceInfo
 from trainables.skeletons import Skeleton
 
 __all__ = [
+    "SAMPLED_POSES",
+    "Reprojection",
     "bone_lengths_m",
+    "by_sequence",
+    "evenly",
+    "knee_votes",
     "knees_bend_forward",
     "outside_image",
-    "reprojection_px",
+    "reprojection",
     "subject_of_pose",
 ]
 
-Key = TypeVar("Key", bound=Hashable)
-
 FLEXED_M = 0.03
-_SAMPLED_POSES = 20_000
+"""A knee counts as bent if it lies so far off the line from hip to ankle (about 8 degrees)."""
+EXCHANGE_SEEN_PX = 10.0
+"""Nearer than this, left and right cover one another in the image."""
+EXCHANGE_FIT = 0.5
+MIN_DEPTH_M = 1e-3
+SAMPLED_POSES = 20_000
+"""So many poses tell enough for a quick look."""
 
 
-def evenly(count: int, limit: int = _SAMPLED_POSES) -> NDArray[np.intp]:
+def evenly(count: int, limit: int = SAMPLED_POSES) -> NDArray[np.intp]:
     """At most `limit` indices, evenly spaced over `count`."""
     return np.unique(np.linspace(0, count - 1, min(count, limit)).astype(np.intp))
 
@@ -37,8 +47,8 @@ def bone_lengths_m(y: NDArray[Any], skeleton: Skeleton) -> Float64Array:
     return np.asarray(np.linalg.norm(y[:, children].astype(np.float64) - y[:, parents], axis=-1))
 
 
-def knees_bend_forward(y: NDArray[Any], skeleton: Skeleton) -> float:
-    """Share of clearly bent knees that bend forward; below one half, left and right are swapped.
+def knee_votes(y: NDArray[Any], skeleton: Skeleton) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which knees are clearly bent, and which of them bend forward.
 
     Forward is up x right, with up from between the hips to between the shoulders and right from
     the left to the right hip, so exchanged labels, or a mirrored axis, turn it around.
@@ -48,7 +58,7 @@ def knees_bend_forward(y: NDArray[Any], skeleton: Skeleton) -> float:
         skeleton: Its `limb_pairs` say which joints are shoulders, hips, knees and ankles.
 
     Returns:
-        A share from 0 to 1; 1 if no knee is bent.
+        Bent, and bent forward, both (2, N): left knees, right knees.
     """
     upper_arms, _, thighs, shins = skeleton.limb_pairs
     left_shoulder, right_shoulder, left_hip, right_hip = (
@@ -57,49 +67,128 @@ def knees_bend_forward(y: NDArray[Any], skeleton: Skeleton) -> float:
     up = left_shoulder + right_shoulder - left_hip - right_hip
     forward = np.cross(up, right_hip - left_hip)
     forward /= np.maximum(np.linalg.norm(forward, axis=1, keepdims=True), 1e-9)
-    ahead = []
+    bent, ahead = [], []
     for hip, (knee_joint, ankle_joint) in zip((left_hip, right_hip), shins, strict=True):
         knee, ankle = y[:, knee_joint].astype(np.float64), y[:, ankle_joint].astype(np.float64)
         leg = ankle - hip
         share = np.sum((knee - hip) * leg, axis=1) / np.maximum(np.sum(leg * leg, axis=1), 1e-9)
         off_line = knee - hip - share[:, None] * leg
-        bent = np.linalg.norm(off_line, axis=1) > FLEXED_M
-        ahead.append(np.sum(off_line * forward, axis=1)[bent] > 0)
-    votes = np.concatenate(ahead)
-    return float(votes.mean()) if len(votes) else 1.0
+        bent.append(np.linalg.norm(off_line, axis=1) > FLEXED_M)
+        ahead.append(np.sum(off_line * forward, axis=1) > 0)
+    flexed = np.stack(bent)
+    return flexed, flexed & np.stack(ahead)
 
 
-def _grouped(
-    dataset: PoseDataset, split: PoseSplit, key: Callable[[SequenceInfo], Key | None]
-) -> list[tuple[Key, NDArray[np.intp]]]:
-    """An even sample of the poses, grouped by what is known of their sequences."""
-    chosen = evenly(len(split))
-    groups: dict[Key, list[NDArray[np.intp]]] = {}
-    for number in np.unique(split.sequence[chosen]):
-        value = key(dataset.sequences[number])
-        if value is not None:
-            groups.setdefault(value, []).append(chosen[split.sequence[chosen] == number])
-    return [(value, np.concatenate(parts)) for value, parts in groups.items()]
+def knees_bend_forward(y: NDArray[Any], skeleton: Skeleton) -> float:
+    """Share of clearly bent knees that bend forward; below one half, left and right are swapped.
+
+    Args:
+        y: Poses, metres, (N, J, 3).
+        skeleton: Its `limb_pairs` say which joints are hips, knees and ankles.
+
+    Returns:
+        A share from 0 to 1; 1 if no knee is bent.
+    """
+    bent, forward = knee_votes(y, skeleton)
+    return float(forward.sum() / bent.sum()) if bent.any() else 1.0
 
 
-def reprojection_px(dataset: PoseDataset, split: PoseSplit) -> Float64Array:
-    """Distance of the 2D from the projected 3D, pixels, (poses sampled, J); empty if unknown."""
-    if split.root is None:
-        return np.zeros((0, dataset.skeleton.num_joints))
-    distances = [np.zeros((0, dataset.skeleton.num_joints))]
-    for camera, poses in _grouped(dataset, split, lambda info: info.camera):
+def by_sequence(
+    dataset: PoseDataset, split: PoseSplit, limit: int | None
+) -> Iterator[tuple[SequenceInfo, NDArray[np.intp]]]:
+    """Each sequence with the indices of its poses, of all or of `limit` evenly spaced ones."""
+    chosen = evenly(len(split), len(split) if limit is None else limit)
+    numbers = split.sequence[chosen]
+    order = np.argsort(numbers, kind="stable")
+    ends = np.flatnonzero(np.diff(numbers[order])) + 1
+    for poses in np.split(chosen[order], ends):
+        yield dataset.sequences[int(split.sequence[poses[0]])], poses
+
+
+@dataclass(frozen=True)
+class Reprojection:
+    """How far the 2D is from the projected 3D; empty where cameras or places are unknown.
+
+    Attributes:
+        distance_px: Distance by pose and joint, pixels, (P, J).
+        exchanged: Whether the 2D fits far better with the arms' or the legs' left and right
+            exchanged, (P,).
+        behind: Whether a joint lies behind the camera, or in its plane, (P,).
+        sequence_medians_px: Subject, action and view of each sequence, and its median distance.
+    """
+
+    distance_px: NDArray[np.float32]
+    exchanged: NDArray[np.bool_]
+    behind: NDArray[np.bool_]
+    sequence_medians_px: tuple[tuple[str, float], ...]
+
+
+def reprojection(
+    dataset: PoseDataset, split: PoseSplit, limit: int | None = SAMPLED_POSES
+) -> Reprojection:
+    """Compare the 2D of a split with its projected 3D.
+
+    Args:
+        dataset: The data set.
+        split: One of its splits.
+        limit: At most so many poses, evenly spaced; None for all.
+    """
+    joints = dataset.skeleton.num_joints
+    distances = [np.zeros((0, joints), np.float32)]
+    exchanged, behind = [np.zeros(0, np.bool_)], [np.zeros(0, np.bool_)]
+    medians = []
+    for info, poses in by_sequence(dataset, split, limit):
+        if split.root is None or info.camera is None:
+            continue
         points_m = split.y[poses].astype(np.float64) + split.root[poses][:, None]
-        difference = project(points_m, camera) - pixels_from_screen(split.x[poses], camera.size)
-        distances.append(np.linalg.norm(difference, axis=-1))
-    return np.concatenate(distances)
+        behind.append(np.asarray((points_m[..., 2] <= 0).any(axis=1)))
+        points_m[..., 2] = np.maximum(points_m[..., 2], MIN_DEPTH_M)
+        projected = project(points_m, info.camera)
+        pixels = pixels_from_screen(split.x[poses], info.camera.size)
+        distance = np.linalg.norm(projected - pixels, axis=-1)
+        distances.append(distance.astype(np.float32))
+        exchanged.append(_exchanged(projected, pixels, dataset.skeleton))
+        name = f"{info.subject} {info.action!r} {info.view}"
+        medians.append((name, float(np.median(distance))))
+    return Reprojection(
+        distance_px=np.concatenate(distances),
+        exchanged=np.concatenate(exchanged),
+        behind=np.concatenate(behind),
+        sequence_medians_px=tuple(medians),
+    )
 
 
-def outside_image(dataset: PoseDataset, split: PoseSplit) -> float:
-    """Share of 2D key points outside their image, of those whose image's size is known."""
+def _exchanged(projected: Float64Array, pixels: Float64Array, skeleton: Skeleton) -> Any:
+    """Poses whose arms or legs fit at most half as badly with left and right exchanged."""
+    upper_arms, forearms, thighs, shins = skeleton.limb_pairs
+    found = np.zeros(len(pixels), np.bool_)
+    for pairs in ((upper_arms, forearms), (thighs, shins)):
+        left = sorted({joint for pair in pairs for joint in pair[0]})
+        mates = dict(zip(skeleton.left, skeleton.right, strict=True))
+        order = [*left, *(mates[joint] for joint in left)]
+        swapped = [*(mates[joint] for joint in left), *left]
+        straight = np.linalg.norm(projected[:, order] - pixels[:, order], axis=-1).mean(axis=1)
+        crossed = np.linalg.norm(projected[:, order] - pixels[:, swapped], axis=-1).mean(axis=1)
+        found |= (straight > EXCHANGE_SEEN_PX) & (crossed < EXCHANGE_FIT * straight)
+    return found
+
+
+def outside_image(
+    dataset: PoseDataset, split: PoseSplit, limit: int | None = SAMPLED_POSES
+) -> float:
+    """Share of 2D key points outside their image, of those whose image's size is known.
+
+    Args:
+        dataset: The data set.
+        split: One of its splits.
+        limit: At most so many poses, evenly spaced; None for all.
+    """
     outside, total = 0, 0
-    for (width, height), poses in _grouped(dataset, split, lambda info: info.size):
-        limit = np.asarray([1.0, height / width])
-        beyond = (np.abs(split.x[poses]) > limit).any(axis=-1)
+    for info, poses in by_sequence(dataset, split, limit):
+        if info.size is None:
+            continue
+        width, height = info.size
+        beyond = (np.abs(split.x[poses]) > np.asarray([1.0, height / width])).any(axis=-1)
         outside, total = outside + int(beyond.sum()), total + beyond.size
     return outside / total if total else 0.0
 

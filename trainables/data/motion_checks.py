@@ -1,0 +1,135 @@
+"""Measurements over time and between splits: frozen frames, jumps, poses that occur twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.data.checks import by_sequence
+from trainables.data.dataset import PoseDataset, PoseSplit
+from trainables.skeletons import Skeleton
+
+__all__ = ["Motion", "Repetition", "motion", "pose_signatures", "repetitions"]
+
+STILL_M = 2e-6
+"""Poses are stored in steps of 1e-6 m; no sensor repeats itself so closely."""
+SIGNATURE_STEP_M = 1e-3
+"""Coarse enough for the rounding of another camera's frame, fine enough for 8 distances of a
+moving body to tell its poses apart."""
+MIN_REPEATED_POSES = 3
+MIN_REPEATED_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Motion:
+    """How a split's joints move from one frame to the next.
+
+    Attributes:
+        steps: Steps that were looked at: pairs of successive frames of ordered sequences.
+        frozen: Steps in which nothing moves, neither in 3D nor in 2D.
+        fastest_m_s: Greatest speed of a joint in the camera's frame, relative to the origin.
+        fastest_where: Sequence, frame and joint of it.
+        jumps: Steps in which some joint is faster than the limit.
+    """
+
+    steps: int
+    frozen: int
+    fastest_m_s: float
+    fastest_where: str
+    jumps: int
+
+
+def motion(dataset: PoseDataset, split: PoseSplit, *, limit_m_s: float) -> Motion:
+    """Look at every step of every ordered sequence.
+
+    Args:
+        dataset: The data set.
+        split: One of its splits.
+        limit_m_s: From this speed on a step is a jump.
+    """
+    steps = frozen = jumps = 0
+    fastest, where = 0.0, ""
+    for info, poses in by_sequence(dataset, split, None):
+        if not info.ordered or len(poses) < 2:
+            continue
+        moved_m = np.linalg.norm(np.diff(split.y[poses], axis=0), axis=-1)
+        still_2d = (np.abs(np.diff(split.x[poses], axis=0)) < STILL_M).all(axis=(1, 2))
+        numbers = np.diff(split.frame[poses])
+        # frame numbers count in the source, so a stride of 5 makes steps of 5
+        gaps = np.maximum(numbers / max(int(numbers.min()), 1), 1.0)
+        speeds = moved_m * (info.fps / gaps)[:, None]
+        steps += len(speeds)
+        frozen += int(((moved_m < STILL_M).all(axis=1) & still_2d).sum())
+        jumps += int((speeds > limit_m_s).any(axis=1).sum())
+        if speeds.max() > fastest:
+            step, joint = np.unravel_index(int(speeds.argmax()), speeds.shape)
+            fastest = float(speeds.max())
+            where = (
+                f"{info.subject} {info.action!r} {info.view}, frame "
+                f"{split.frame[poses[step + 1]]}, {dataset.skeleton.joints[int(joint)]}"
+            )
+    return Motion(steps, frozen, fastest, where, jumps)
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """A sequence of one split whose poses occur in another split.
+
+    Attributes:
+        split: Its split.
+        sequence: Subject and action.
+        other: The split that has the same poses.
+        share: Share of its poses.
+    """
+
+    split: str
+    sequence: str
+    other: str
+    share: float
+
+
+def repetitions(dataset: PoseDataset) -> list[Repetition]:
+    """Sequences that repeat in another split, by content, whatever their names and cameras are."""
+    signatures = {
+        name: pose_signatures(split.y, dataset.skeleton) for name, split in dataset.splits.items()
+    }
+    found: dict[tuple[str, str, str], float] = {}
+    for one, other in combinations(dataset.splits, 2):
+        known = np.unique(signatures[one])
+        split = dataset.splits[other]
+        repeated = np.isin(signatures[other], known)
+        if not repeated.any():
+            continue
+        for info, poses in by_sequence(dataset, split, None):
+            share = float(repeated[poses].mean())
+            if repeated[poses].sum() >= MIN_REPEATED_POSES and share >= MIN_REPEATED_SHARE:
+                key = (other, f"{info.subject} {info.action!r}", one)
+                found[key] = max(share, found.get(key, 0.0))
+    return [Repetition(*key, share) for key, share in found.items()]
+
+
+def pose_signatures(y: NDArray[np.float32], skeleton: Skeleton) -> NDArray[np.uint64]:
+    """A number for each pose that no turn and no place of the camera changes, (N,).
+
+    It is made of eight distances between elbows, wrists, knees and ankles, to a millimetre.
+    """
+    _, forearms, _, shins = skeleton.limb_pairs
+    (elbows, wrists), (knees, ankles) = (
+        tuple(zip(*pair, strict=True)) for pair in (forearms, shins)
+    )
+    pairs = (
+        *((wrists[0], wrists[1]), (ankles[0], ankles[1])),
+        *((wrists[0], ankles[0]), (wrists[1], ankles[1])),
+        *((wrists[1], ankles[0]), (wrists[0], ankles[1])),
+        *((elbows[0], knees[1]), (elbows[1], knees[0])),
+    )
+    factors = np.random.default_rng(0).integers(1, 2**63, len(pairs), np.uint64) | np.uint64(1)
+    signature = np.zeros(len(y), np.uint64)
+    for (one, other), factor in zip(pairs, factors, strict=True):
+        distance_m = np.linalg.norm(y[:, one] - y[:, other], axis=-1)
+        # the product wraps, as that of a hash may
+        signature += np.round(distance_m / SIGNATURE_STEP_M).astype(np.uint64) * factor
+    return signature
