@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.config import DataConfig
+from trainables.data.arrays import check_sequence
 from trainables.data.h36m.cameras import CAMERA_IDS
 from trainables.data.npz_reader import read_npz
 from trainables.data.recordings import RecordingRow, read_recordings
@@ -153,7 +154,7 @@ def _checked_3d(value: object, path: Path) -> dict[str, dict[str, NDArray[Any]]]
         checked[subject] = {}
         for action, points in actions.items():
             name = f"{path}: 3D of {subject} {action!r}"
-            _check_array(points, name, (JOINTS_32, 3))
+            check_sequence(points, name, (JOINTS_32, 3))
             checked[subject][action] = points[:, KEPT_JOINTS]
     return checked
 
@@ -171,24 +172,6 @@ def _checked_2d(value: object, path: Path) -> dict[str, dict[str, list[NDArray[A
                     f"{', '.join(CAMERA_IDS)}"
                 )
             for view, pixels in zip(CAMERA_IDS, views, strict=True):
-                _check_array(pixels, f"{name}, camera {view}", (H36M_17.num_joints, 2))
+                check_sequence(pixels, f"{name}, camera {view}", (H36M_17.num_joints, 2))
             checked[subject][action] = [pixels[..., :2] for pixels in views]
     return checked
-
-
-def _check_array(array: object, name: str, tail: tuple[int, int]) -> None:
-    """One sequence: floating point, (T, joints, at least so many coordinates), finite."""
-    expected = f"expected floating point numbers (frames, {tail[0]}, {tail[1]})"
-    if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
-        kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
-        raise DataError(f"{name} is {kind}, {expected}")
-    extra = 1 if tail[1] == 2 else 0
-    fits = array.ndim == 3 and array.shape[1] == tail[0]
-    if not fits or not tail[1] <= array.shape[2] <= tail[1] + extra or len(array) == 0:
-        raise DataError(f"{name} has shape {array.shape}, {expected}; is it another skeleton?")
-    finite = np.isfinite(array[..., : tail[1]]).all(axis=(1, 2))
-    if not finite.all():
-        raise DataError(
-            f"{name} holds NaN or infinity in {np.count_nonzero(~finite)} of {len(array)} frames, "
-            f"first in frame {int(np.argmin(finite))}; remove or repair those frames"
-        )
