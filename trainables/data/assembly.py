@@ -60,6 +60,7 @@ class SplitBuilder:
         *,
         valid: NDArray[np.bool_] | None = None,
         frames: NDArray[np.integer[Any]] | None = None,
+        origin_m: Float64Array | None = None,
     ) -> None:
         """Add a sequence seen by one camera.
 
@@ -69,12 +70,13 @@ class SplitBuilder:
             pixels: 2D key points, pixels, (T, J, 2).
             valid: Whether a frame is scored, (T,); None where all are.
             frames: Frame numbers, (T,); None to count from 0.
+            origin_m: Place of the poses' origin, metres, (T, 3); None to take it from the joints.
         """
         if info.size is None:
             raise ValueError(f"sequence {info.subject} {info.action} has no image size")
         step = self._stride
         points = points_m[::step]
-        root = points[:, self._origin].mean(axis=1)
+        root = points[:, self._origin].mean(axis=1) if origin_m is None else origin_m[::step]
         numbers = np.arange(len(points_m)) if frames is None else frames
         scored = np.ones(len(points_m), np.bool_) if valid is None else valid
         self._all_valid = self._all_valid and bool(scored.all())

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.skeletons import Skeleton
+from trainables.skeletons.description import skeleton_reference
 
 __all__ = ["Camera", "FloatArray", "IntArray", "PoseDataset", "PoseSplit", "SequenceInfo"]
 
@@ -129,7 +130,7 @@ class PoseDataset:
     @cached_property
     def _content_hash(self) -> str:
         sha = hashlib.sha256()
-        sha.update(f"{self.name}|{self.skeleton.name}|".encode())
+        sha.update(f"{self.name}|{_skeleton_text(self.skeleton)}|".encode())
         sha.update(json.dumps([asdict(info) for info in self.sequences]).encode())
         for name in sorted(self.splits):
             split = self.splits[name]
@@ -138,3 +139,9 @@ class PoseDataset:
                 if array is not None:
                     sha.update(np.ascontiguousarray(array).data)
         return sha.hexdigest()
+
+
+def _skeleton_text(skeleton: Skeleton) -> str:
+    """Its name if it is known here, else all of it: of two users' own, names may be the same."""
+    reference = skeleton_reference(skeleton)
+    return reference if isinstance(reference, str) else json.dumps(reference)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from trainables.data.names import first_few, natural_key
 from trainables.errors import DataError
 
-__all__ = ["SequenceKey", "assign_splits", "base_action", "held_out_recordings"]
+__all__ = [
+    "SequenceKey",
+    "assign_splits",
+    "base_action",
+    "held_out_recordings",
+    "hold_out_validation",
+]
 
 HELD_OUT_FRACTION = 0.2
 MIN_RECORDINGS = 2
@@ -55,13 +61,41 @@ def assign_splits(
     training = [key for key in ordered if splits[key] == "train"]
     if sources:
         _require_sources(ordered, sources)
-    if val_subject is None and sources:
-        validation, note = _recordings_for_validation(training, sources)
-    else:
-        validation, note = _subject_for_validation(training, val_subject, known=bool(sources))
-    splits.update(dict.fromkeys(validation, "val"))
+    held_out, note = hold_out_validation(training, sources, val_subject=val_subject)
     if "test" not in splits.values():
         raise DataError(f"found no test subject, expected {' or '.join(test_subjects)}")
+    assigned = held_out | {key: name for key, name in splits.items() if name == "test"}
+    return {key: assigned[key] for key in ordered if key in assigned}, note
+
+
+def hold_out_validation(
+    training: Sequence[SequenceKey],
+    sources: Mapping[SequenceKey, str],
+    *,
+    val_subject: str | None = None,
+) -> tuple[dict[SequenceKey, str], str]:
+    """Take validation out of training sequences, by the rule of `assign_splits`.
+
+    Args:
+        training: The sequences, as (subject, action), in order.
+        sources: The recording behind each; empty if none is known.
+        val_subject: Subject that validates; None for the rule.
+
+    Returns:
+        `train` or `val` by sequence, without those left out, and a sentence on how validation
+        was chosen.
+
+    Raises:
+        DataError: No training or validation sequences are left.
+    """
+    if val_subject is None and sources:
+        validation, note = _recordings_for_validation(list(training), sources)
+    else:
+        validation, note = _subject_for_validation(
+            list(training), val_subject, known=bool(sources)
+        )
+    splits = {key: "train" for key in training}
+    splits.update(dict.fromkeys(validation, "val"))
     shared = [
         key
         for key in training

@@ -68,7 +68,7 @@ def register_winner(
     fingerprint: str,
     example_x: NDArray[np.float32],
     comparable: str,
-    skeleton: str,
+    skeleton: str | Mapping[str, Any],
 ) -> ModelVersionInfo:
     """Log the winner's pose-net as a model, register it, and make it champion if it is best.
 
@@ -88,7 +88,7 @@ def register_winner(
         example_x: A few normalised 2D poses, (N, J, 2), float32.
         comparable: What the figure was measured on (`MeasuredOn.to_text`); empty if it must not
             compete (selected on the test split).
-        skeleton: Name of the skeleton in `trainables.skeletons.SKELETONS`.
+        skeleton: As `trainables.skeletons.description.skeleton_reference` gives it.
 
     Raises:
         TrackingError: If the checkpoint is missing, or there is no finite `val_mpjpe_mm`.

@@ -90,7 +90,7 @@ class MlflowTracker(EventTracker):
         metrics: Mapping[str, float],
         fingerprint: str,
         comparable: str,
-        skeleton: str,
+        skeleton: str | Mapping[str, Any],
         example_x: list[list[list[float]]],
     ) -> None:
         """Register the winner once the server is there; see `mlflow_models.register_winner`.
@@ -102,7 +102,7 @@ class MlflowTracker(EventTracker):
             metrics: The winner's figures, `val_mpjpe_mm` among them.
             fingerprint: Of the winner's TrialSpec.
             comparable: What the figures were measured on; empty not to compete for `champion`.
-            skeleton: Name of the skeleton in `trainables.skeletons.SKELETONS`.
+            skeleton: As `trainables.skeletons.description.skeleton_reference` gives it.
             example_x: A few normalised 2D poses, (N, J, 2).
         """
         self._emit(

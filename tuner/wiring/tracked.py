@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trainables.skeletons.description import skeleton_reference
 from tuner.adapters.mlflow_tracker import MlflowTracker
 from tuner.errors import RunInterruptedError
 from tuner.greedy_config import RESULT_FIELDS
@@ -80,7 +81,7 @@ class TrackedRun:
             metrics=winner.outcome.metrics,
             fingerprint=winner.spec.fingerprint,
             comparable=measured_on(winner.spec.base),
-            skeleton=self.plan.dataset.skeleton.name,
+            skeleton=skeleton_reference(self.plan.dataset.skeleton),
             example_x=self.plan.dataset.splits["val"].x[:EXAMPLE_POSES].tolist(),
         )
 

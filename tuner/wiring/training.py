@@ -14,6 +14,7 @@ import torch
 
 from trainables.checkpoint import CheckpointStore
 from trainables.errors import TrainableError
+from trainables.skeletons.description import skeleton_reference
 from trainables.trial_run import TrialRun, restore_best
 from tuner.adapters.mlflow_tracker import MlflowTracker
 from tuner.adapters.ray_signals import SignalGuard
@@ -277,7 +278,7 @@ class _Training:
                 metrics=outcome.metrics,
                 fingerprint=self.plan.spec.fingerprint,
                 comparable=measured_on(self.plan.spec.base),
-                skeleton=self.plan.dataset.skeleton.name,
+                skeleton=skeleton_reference(self.plan.dataset.skeleton),
                 example_x=self.plan.dataset.splits["val"].x[:EXAMPLE_POSES].tolist(),
             )
 
