@@ -24,6 +24,7 @@ from trainables.errors import NonFiniteError
 from trainables.seal.device_data import load_split
 from trainables.seal.trainer import SealTrainer
 from tuner.records import TRAINING_VERSION, digest
+from tuner.settings import data_cache
 
 __all__ = ["NOISE_MM", "Trainings", "arguments_parser", "machine", "open_trainings"]
 
@@ -46,7 +47,7 @@ class Trainings:
     def __init__(self, pool: ProcessPoolExecutor, data_dir: Path, work: Path) -> None:
         self._pool = pool
         self._data_dir = data_dir.resolve()
-        dataset = load_dataset(DataConfig(name="h36m"), self._data_dir)
+        dataset = load_dataset(DataConfig(name="h36m"), self._data_dir, cache=data_cache())
         self._data = DataConfig(
             name="h36m", content_hash=dataset.content_hash(), max_eval_poses=EVAL_POSES
         )
@@ -119,7 +120,7 @@ def _train(fields: dict[str, Any], data_dir: str, path: str) -> str:
     global _dataset
     config = TrainingConfig(**fields)
     if _dataset is None:
-        _dataset = load_dataset(config.data, Path(data_dir))
+        _dataset = load_dataset(config.data, Path(data_dir), cache=data_cache())
     try:
         result = _result(SealTrainer(config, _dataset, device=torch.device("cpu")), _dataset)
     except NonFiniteError as error:

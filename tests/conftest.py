@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 
 # A shell that starts its jobs in the background has them ignore SIGINT, and their children too:
 # tests that interrupt would wait for ever.
@@ -19,3 +20,7 @@ import pytest
 pytest.register_assert_rewrite(
     "tests.contracts.study_store", "tests.contracts.tracker", "tests.contracts.mlflow_view"
 )
+
+# Decoded data are kept for this session alone, never in the user's own folder.
+_data_cache = tempfile.TemporaryDirectory(prefix="data-cache-")
+os.environ["TUNER_DATA_CACHE"] = _data_cache.name

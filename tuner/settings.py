@@ -14,7 +14,14 @@ import yaml
 from search_spaces import parse_yaml
 from tuner.errors import ConfigurationError
 
-__all__ = ["RUN_NAME", "Locations", "local_file", "read_yaml", "resolve_locations"]
+__all__ = [
+    "RUN_NAME",
+    "Locations",
+    "data_cache",
+    "local_file",
+    "read_yaml",
+    "resolve_locations",
+]
 
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """What a run may be called: it becomes a folder, a study name and a job id."""
@@ -87,6 +94,28 @@ def resolve_locations(
         or variables.get("TUNER_ARTIFACT_ROOT")
         or (None if uri.startswith(("http://", "https://")) else f"{folder}/mlflow-artifacts"),
     )
+
+
+def data_cache(environment: Mapping[str, str] | None = None) -> Path | None:
+    """Folder where decoded data sets are kept; None if they are to be decoded every time.
+
+    Args:
+        environment: TUNER_DATA_CACHE, a folder or `off`, else XDG_CACHE_HOME; the process's own
+            variables by default.
+    """
+    variables = os.environ if environment is None else environment
+    chosen = variables.get("TUNER_DATA_CACHE")
+    if chosen == "off":
+        return None
+    try:
+        if chosen:
+            return Path(chosen).expanduser().absolute()
+        base = Path(variables.get("XDG_CACHE_HOME") or "")
+        # the XDG specification has relative paths ignored
+        base = base if base.is_absolute() else Path("~/.cache").expanduser()
+    except RuntimeError:  # a user without a home
+        return None
+    return base / "seal-pose-tuner" / "data"
 
 
 def local_file(url: str) -> Path | None:

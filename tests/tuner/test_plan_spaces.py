@@ -32,7 +32,7 @@ SMALL = {"backbone_options": {"channels": 8}, "loss_net_options": {"hidden": 8}}
 @pytest.fixture(autouse=True)
 def _tiny_data(monkeypatch: pytest.MonkeyPatch, tiny_dataset: PoseDataset) -> None:
     """Plans are made on 50 synthetic poses: loading the bundled data takes seconds."""
-    monkeypatch.setattr(planning, "load_dataset", lambda data, folder: tiny_dataset)
+    monkeypatch.setattr(planning, "load_dataset", lambda *_, **__: tiny_dataset)
 
 
 def asked(**values: Any) -> GreedyConfig:
@@ -240,7 +240,7 @@ def test_the_plan_s_cost_is_that_of_the_space() -> None:
 def test_a_field_that_is_set_and_one_that_is_searched_make_the_same_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_dataset: PoseDataset
 ) -> None:
-    monkeypatch.setattr(training_plan, "load_dataset", lambda data, folder: tiny_dataset)
+    monkeypatch.setattr(training_plan, "load_dataset", lambda *_, **__: tiny_dataset)
     extras = {"pair_weight": 1e-3, "num_perturbations": 4}
     axes = "{lr_l: {pair_weight: {grid: [0.001, 0.01]}, num_perturbations: {grid: [3, 4]}}}"
     found = plan(space=write(tmp_path, axes), input="M2")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
 from trainables.config import DataConfig, DatasetName
+from trainables.data.cache.access import load_through_cache
+from trainables.data.cache.folder import CacheFolder
 from trainables.data.dataset import PoseDataset
 from trainables.data.h36m.files import h36m_files
 from trainables.data.h36m.loader import load_h36m
@@ -47,7 +50,9 @@ DATASETS: Mapping[DatasetName, DatasetEntry] = MappingProxyType(
 """All data sets, by the names that the configuration knows."""
 
 
-def load_dataset(config: DataConfig, data_dir: Path | None = None) -> PoseDataset:
+def load_dataset(
+    config: DataConfig, data_dir: Path | None = None, *, cache: Path | None = None
+) -> PoseDataset:
     """Load and verify a data set.
 
     The stride is applied; `max_eval_poses` is left to whoever evaluates. `config.content_hash`
@@ -56,6 +61,8 @@ def load_dataset(config: DataConfig, data_dir: Path | None = None) -> PoseDatase
     Args:
         config: Which data, and how they are read.
         data_dir: Folder of the data; not needed for `sample`.
+        cache: Folder where what was decoded is kept, for later starts to map; None to decode.
+            Trouble with it is logged, never raised.
 
     Returns:
         The data set.
@@ -64,6 +71,19 @@ def load_dataset(config: DataConfig, data_dir: Path | None = None) -> PoseDatase
         DataError: Files are missing, unreadable or malformed, or what they hold is implausible.
         UnsafeDataError: A file asks for code to be run.
     """
+    entry = DATASETS[config.name]
+    if cache is None or data_dir is None or entry.files is None:
+        return _read(config, data_dir)
+    return load_through_cache(
+        config,
+        data_dir,
+        CacheFolder(cache),
+        files=entry.files,
+        read=partial(_read, config, data_dir),
+    )
+
+
+def _read(config: DataConfig, data_dir: Path | None) -> PoseDataset:
     dataset = DATASETS[config.name].load(config, data_dir)
     verify_dataset(dataset)
     return dataset if config.joints is None else leave_out_neck(dataset)

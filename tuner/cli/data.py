@@ -11,6 +11,7 @@ import typer
 from tuner.cli._output import print_json, print_table
 from tuner.cli._places import JsonOption
 from tuner.errors import ConfigurationError
+from tuner.settings import data_cache
 
 __all__ = ["register"]
 
@@ -54,7 +55,7 @@ def inspect(
     if dataset not in known:
         raise ConfigurationError(f"--dataset {dataset!r} is unknown; known: {', '.join(known)}")
     config = DataConfig.model_validate({"name": dataset, "keypoints": keypoints})
-    found = inspect_dataset(load_dataset(config, data_dir))
+    found = inspect_dataset(load_dataset(config, data_dir, cache=data_cache()))
     if json_:
         print_json(found)
     else:

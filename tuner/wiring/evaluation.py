@@ -17,7 +17,7 @@ from trainables.data.loading import load_dataset
 from trainables.metrics.report import EvaluationReport, Table
 from tuner.adapters.mlflow_fetch import is_model_uri
 from tuner.errors import ConfigurationError
-from tuner.settings import Locations
+from tuner.settings import Locations, data_cache
 from tuner.wiring.lifter import device_named, load_lifter, measure
 from tuner.wiring.targets import find_targets
 
@@ -240,7 +240,7 @@ def _data_config(trained_on: DataConfig, choice: DataChoice) -> DataConfig:
 
 
 def _load(wanted: DataConfig, data_dir: Path | None) -> tuple[DataConfig, PoseDataset]:
-    dataset = load_dataset(wanted, data_dir)
+    dataset = load_dataset(wanted, data_dir, cache=data_cache())
     return wanted.model_copy(update={"content_hash": dataset.content_hash()}), dataset
 
 

@@ -15,6 +15,7 @@ from tuner.errors import ConfigurationError
 from tuner.greedy_config import GreedyConfig
 from tuner.presets import PRESETS
 from tuner.protocol.stages import Protocol, build_greedy_protocol
+from tuner.settings import data_cache
 from tuner.wiring.checks import check_nets, collect, refuse_decided, unknown_names
 from tuner.wiring.space_checks import check_stages, validated_training
 
@@ -67,7 +68,8 @@ def plan_greedy(config: GreedyConfig) -> Plan:
     training = collect(faults, lambda: _search(config, space, "")[0])
     dataset = None
     if training is not None:
-        dataset = collect(faults, partial(load_dataset, training.data, config.data_dir))
+        read = partial(load_dataset, training.data, config.data_dir, cache=data_cache())
+        dataset = collect(faults, read)
         if dataset is not None:
             collect(faults, partial(check_nets, training, dataset.skeleton))
     if dataset is None or faults:

@@ -24,7 +24,7 @@ from tuner.errors import ConfigurationError
 from tuner.greedy_config import describe_fault
 from tuner.presets import PRESETS
 from tuner.records import TrialSpec
-from tuner.settings import Locations
+from tuner.settings import Locations, data_cache
 from tuner.wiring.checks import DECIDED_DATA, check_nets, collect, refuse_decided, unknown_names
 from tuner.wiring.training_request import DEFAULT_ALPHA, DEFAULT_LR_L, TrainingRequest
 
@@ -77,7 +77,8 @@ def plan_training(request: TrainingRequest) -> TrainingPlan:
     if faults == unknown:
         training = _checked(_with_known_names(request), faults)
     if training is not None and not faults:
-        dataset = collect(faults, partial(load_dataset, training.data, request.data_dir))
+        read = partial(load_dataset, training.data, request.data_dir, cache=data_cache())
+        dataset = collect(faults, read)
         if dataset is not None:
             collect(faults, partial(check_nets, training, dataset.skeleton))
     if dataset is None or faults:
