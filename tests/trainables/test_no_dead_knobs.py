@@ -129,6 +129,9 @@ KNOBS = (
     Knob("steps_per_epoch", (None, 2)),
     Knob("energy_poses", (None, 4)),
     Knob("seed", (0, 1)),
+    *_pairs("flip", ("none", "double", "random")),
+    Knob("flip", ("double", "random"), NO_LOSS_NET),
+    Knob("data.clip_step", (1, 3), {"data": {"frames": 3}}),
     Knob("data.frames", (1, 3)),
     Knob("data.frames", (1, 3), NO_LOSS_NET),
     *(
@@ -139,12 +142,18 @@ KNOBS = (
     ),
 )
 
-CHOICES = (Knob("select_on", ("val", "test")), Knob("data.max_eval_poses", (None, 3)))
+CHOICES = (
+    Knob("select_on", ("val", "test")),
+    Knob("eval_flip", (False, True)),
+    Knob("data.max_eval_poses", (None, 3)),
+)
 """Fields that leave the training alone and change what it is judged by."""
 
 COVERED_ELSEWHERE = {
     *("backbone", "loss_net", "data"),  # need other options each
     *("data.name", "data.keypoints", "data.stride", "data.joints"),  # need other data
+    # likewise; in the tests of the data sets that have them
+    *("data.val_subject", "data.annotation", "data.fold"),
 }
 
 

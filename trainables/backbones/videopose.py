@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from trainables.backbones._inputs import check_input
 from trainables.errors import ShapeError
+from trainables.windows import SINGLE_FRAMES, Window
 
 __all__ = ["VideoPose"]
 
@@ -44,6 +45,9 @@ class VideoPose(nn.Module):
         self.num_joints = num_joints
         self.widths = tuple(widths)
         self.receptive_field = math.prod(self.widths)
+        self.window = SINGLE_FRAMES
+        if self.receptive_field > 1:
+            self.window = Window(self.receptive_field, "middle")
         self.dropout = dropout
         self.expand_bn = nn.BatchNorm1d(channels)
         self.shrink = nn.Conv1d(channels, num_joints * 3, 1)
@@ -75,7 +79,10 @@ class VideoPose(nn.Module):
         check_input(x, self.num_joints)
         batch, frames = x.shape[:2]
         if frames < self.receptive_field:
-            raise ShapeError(f"{frames} frames are fewer than receptive field {self.widths}")
+            raise ShapeError(
+                f"clips of {frames} frames are shorter than the receptive field of widths "
+                f"{self.widths}; set data.frames={self.receptive_field}"
+            )
         if self.receptive_field == 1:
             # folded to rows: a convolution of width 1 over one frame is a slow matrix product
             out = self._lift(x.reshape(batch * frames, -1))

@@ -33,7 +33,8 @@ class PoseMetrics:
         detail: Whether sequences, joints, and steps between frames are measured too, for which
             poses must come in order of time.
         num_sequences: How many sequences there are; for `detail` only.
-        frame_step: Distance of the numbers of consecutive frames; for `detail` only.
+        frame_step: Distance of the numbers of consecutive frames, None for loose poses; for
+            `detail` only.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class PoseMetrics:
         device: torch.device,
         detail: bool = False,
         num_sequences: int = 0,
-        frame_step: int = 1,
+        frame_step: int | None = 1,
     ) -> None:
         self._skeleton = skeleton
         self._measures = build_measures(skeleton)
@@ -152,7 +153,7 @@ class _Detail:
         skeleton: Skeleton,
         measures: Sequence[Measure],
         by_sequence: GroupSums,
-        frame_step: int,
+        frame_step: int | None,
     ) -> None:
         self.velocity = VelocityErrors(frame_step)
         self.by_sequence = by_sequence

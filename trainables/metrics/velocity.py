@@ -28,10 +28,11 @@ class _Frames(NamedTuple):
 class VelocityErrors:
     """MPJVE joint by joint, from each pose to the next, across the borders of batches.
 
-    Only a step from a frame to the next of the same sequence counts, and only if both are valid.
+    Only a step from a frame to the next of the same sequence counts, and only if both are valid;
+    of loose poses, without a distance from frame to frame, none does.
     """
 
-    def __init__(self, frame_step: int) -> None:
+    def __init__(self, frame_step: int | None) -> None:
         self._frame_step = frame_step
         self._last: _Frames | None = None
 
@@ -52,6 +53,8 @@ class VelocityErrors:
         frames = _Frames(*(torch.cat(pair) for pair in zip(last, batch, strict=True)))
         self._last = _Frames(*(values[-1:].clone() for values in batch))
         follows = (frames.sequence.diff() == 0) & (frames.frame.diff() == self._frame_step)
+        if self._frame_step is None:
+            follows = torch.zeros_like(follows)
         counted = follows & frames.valid[1:] & frames.valid[:-1]
         errors = joint_distances(frames.pred.diff(dim=0), frames.target.diff(dim=0))
         return Values(errors, counted.unsqueeze(1).expand_as(errors))

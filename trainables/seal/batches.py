@@ -11,14 +11,18 @@ from torch import Tensor
 from trainables.config import TrainingConfig
 from trainables.data.dataset import PoseDataset
 from trainables.errors import DataError
-from trainables.seal.device_data import load_split
+from trainables.seal.device_data import DeviceSplit, load_split
+from trainables.seal.lifting import middle_frames
+from trainables.seal.mirroring import mirror_some
 from trainables.seal.monitor import StepMonitor
 from trainables.seal.projection import Views, load_views
 from trainables.seeding import derive_seed, generator, isolated_rng
+from trainables.windows import SINGLE_FRAMES, Window, clip_middles
 
 __all__ = ["Batch", "TrainingBatches", "run_steps"]
 
 _MIN_BATCH = 2  # batch norm has no variance of one pose
+_FLIP_PROBABILITY = 0.5
 
 
 class Batch(NamedTuple):
@@ -26,8 +30,9 @@ class Batch(NamedTuple):
 
     Attributes:
         x: Normalised screen coordinates, (B, T, J, 2).
-        y: Root-relative joints, metres, (B, T, J, 3).
-        views: Where they are seen from; None where nothing asks for it.
+        y: Root-relative joints, metres, of the frames in the middle that the pose-net gives a
+            pose for, (B, T', J, 3).
+        views: Where these are seen from; None where nothing asks for it.
     """
 
     x: Tensor
@@ -39,8 +44,9 @@ class TrainingBatches:
     """The training split, batch by batch.
 
     Args:
-        config: Gives seed, batch size, steps, clip length, and whether cameras are needed.
+        config: Gives seed, batch size, steps, clips, flips, and whether cameras are needed.
         dataset: The data; its arrays are never written.
+        window: Frames that the pose-net takes at a time.
         device: Where the batches are.
         dtype: Their floating-point type.
 
@@ -53,16 +59,20 @@ class TrainingBatches:
         config: TrainingConfig,
         dataset: PoseDataset,
         *,
+        window: Window = SINGLE_FRAMES,
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
         self._config = config
+        self._skeleton = dataset.skeleton
+        self._outputs = window.outputs(config.data.frames)
         self._device = device
         self._split = load_split(dataset, "train", device=device, dtype=dtype)
-        self._scored = self._split.scored()
-        if len(self._scored) < _MIN_BATCH:
+        self._middles = _middles(self._split, config.data.clip_step)
+        self._clips = len(self._split) if self._middles is None else len(self._middles)
+        if self._clips < _MIN_BATCH:
             raise DataError(
-                f"split 'train' of {dataset.name!r} has {len(self._scored)} poses to train on; "
+                f"split 'train' of {dataset.name!r} has {self._clips} poses to train on; "
                 f"it needs {_MIN_BATCH}"
             )
         self._views = None
@@ -72,20 +82,53 @@ class TrainingBatches:
     def epoch(self, *names: str | int) -> Iterator[Batch]:
         """The batches of one pass, in the random order of a named stream of the seed."""
         stream = generator(self._config.seed, *names)
-        order = self._scored[torch.randperm(len(self._scored), generator=stream)]
-        batches = list(order.to(self._device).split(self._config.batch_size))
+        images = 2 if self._config.flip == "double" else 1
+        # int32: of millions of clips, a list per trial of a machine that share the poses
+        order = torch.randperm(images * self._clips, generator=stream, dtype=torch.int32)
+        batches = list(order.split(self._config.batch_size))
         if len(batches[-1]) < _MIN_BATCH:
             batches.pop()
-        for index in batches[: self._config.steps_per_epoch]:
-            yield self._gather(index)
+        for drawn in batches[: self._config.steps_per_epoch]:
+            clips = drawn.long() % self._clips
+            index = clips if self._middles is None else self._middles[clips].long()
+            yield self._gather(index.to(self._device), self._flipped(drawn, stream))
 
-    def _gather(self, index: Tensor) -> Batch:
+    def _flipped(self, drawn: Tensor, stream: torch.Generator) -> Tensor | None:
+        """Which clips of a batch are mirrored, (B,), bool; None if none is."""
+        match self._config.flip:
+            case "none":
+                return None
+            case "double":
+                flipped = drawn >= self._clips
+            case "random":
+                flipped = torch.rand(len(drawn), generator=stream) < _FLIP_PROBABILITY
+        return flipped.to(self._device)
+
+    def _gather(self, index: Tensor, flipped: Tensor | None) -> Batch:
         frames = self._config.data.frames
         poses = self._split.gather_clips(index, frames)
-        if self._views is None:
-            return Batch(poses.x, poses.y, None)
-        clips = self._split.clip_index(index, frames)
-        return Batch(poses.x, poses.y, self._views.gather(clips, poses.sequence))
+        x, y, views = poses.x, middle_frames(poses.y, self._outputs), None
+        if self._views is not None:
+            clips = index[:, None] if frames == 1 else self._split.clip_index(index, frames)
+            views = self._views.gather(middle_frames(clips, self._outputs), poses.sequence)
+        if flipped is None:
+            return Batch(x, y, views)
+        return Batch(
+            mirror_some(x, flipped, self._skeleton),
+            mirror_some(y, flipped, self._skeleton),
+            None if views is None else views.mirrored(flipped),
+        )
+
+
+def _middles(split: DeviceSplit, step: int) -> Tensor | None:
+    """Positions of the middle frames of the clips that are trained on, int32; None for all."""
+    scored = split.scored()
+    if step == 1:
+        return scored
+    spans = split.sequence_spans()
+    parts = [torch.from_numpy(clip_middles(length, step)) + first for first, length in spans]
+    middles = torch.cat(parts).int()
+    return middles if scored is None else middles[torch.isin(middles, scored)]
 
 
 def run_steps(

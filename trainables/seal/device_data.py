@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainables.data.dataset import PoseDataset, PoseSplit
+from trainables.data.dataset import PoseDataset, PoseSplit, SequenceInfo
 from trainables.errors import DataError
 
 __all__ = ["DeviceSplit", "Poses", "load_split", "require_split"]
@@ -44,27 +44,48 @@ class DeviceSplit:
     torch lets anybody write to it: they stay in here, and only copies get out.
 
     Args:
-        poses: All poses of the split as clips of one frame, sequence after sequence, on one
-            device; never written.
-        action_names: Base actions of the whole data set, by their index.
-        sequence_names: Sequences of the whole data set, by their index.
+        x: Normalised screen coordinates, sequence after sequence, (N, 1, J, 2); never written.
+        y: Root-relative joints, metres, (N, 1, J, 3); never written.
+        sequence: Index of the sequence of each pose, (N,), int32; never written.
+        frame: Frame number in the sequence's source, (N,), int32; never written.
+        valid: Whether a pose is scored, (N,), bool; None where all are.
+        sequences: What all sequences of the data set are, by their index.
     """
 
     def __init__(
-        self, poses: Poses, *, action_names: tuple[str, ...], sequence_names: tuple[str, ...]
+        self,
+        x: Tensor,
+        y: Tensor,
+        *,
+        sequence: Tensor,
+        frame: Tensor,
+        valid: Tensor | None,
+        sequences: Sequence[SequenceInfo],
     ) -> None:
-        self._poses = poses
+        self._x, self._y = x, y
+        self._sequence, self._frame, self._valid = sequence, frame, valid
+        self._infos = tuple(sequences)
+        self.action_names = tuple(sorted({info.base_action for info in sequences}))
+        actions = [self.action_names.index(info.base_action) for info in sequences]
+        self._action_of_sequence = torch.tensor(actions, device=x.device)
         self._borders: tuple[Tensor, Tensor] | None = None
-        self.action_names = action_names
-        self.sequence_names = sequence_names
+
+    @classmethod
+    def of_sequence(cls, x: Tensor) -> DeviceSplit:
+        """Poses of a single sequence whose 3D is not known, (N, 1, J, 2), in order of time."""
+        numbers = torch.arange(len(x), dtype=torch.int32, device=x.device)
+        y = x.new_zeros(()).expand(*x.shape[:-1], 3)
+        info = SequenceInfo("", "", "", "", None, fps=1.0)
+        sequence = torch.zeros_like(numbers)
+        return cls(x, y, sequence=sequence, frame=numbers, valid=None, sequences=(info,))
 
     def __len__(self) -> int:
-        return len(self._poses.x)
+        return len(self._x)
 
     @property
     def device(self) -> torch.device:
         """Where the poses are."""
-        return self._poses.x.device
+        return self._x.device
 
     @property
     def num_actions(self) -> int:
@@ -72,20 +93,31 @@ class DeviceSplit:
         return len(self.action_names)
 
     @property
-    def num_sequences(self) -> int:
-        """Sequences of the whole data set."""
-        return len(self.sequence_names)
+    def sequence_names(self) -> tuple[str, ...]:
+        """Names of the sequences of the whole data set, by their index."""
+        return tuple(f"{info.subject} {info.action} {info.view}" for info in self._infos)
 
     @property
-    def frame_step(self) -> int:
-        """Distance of the numbers of consecutive frames: more than 1 in thinned data."""
-        same = self._poses.sequence.diff() == 0
-        steps = self._poses.frame.diff()[same]
+    def frame_step(self) -> int | None:
+        """Distance of the numbers of consecutive frames: more than 1 in thinned data.
+
+        None if there are loose poses, which do not follow one another.
+        """
+        if not self._ordered:
+            return None
+        same = self._sequence.diff() == 0
+        steps = self._frame.diff()[same]
         return int(steps.min()) if len(steps) else 1
 
-    def scored(self) -> Tensor:
-        """Positions of the poses that are scored, on the CPU, int64."""
-        return self._poses.valid.nonzero().squeeze(1).cpu()
+    @property
+    def _ordered(self) -> bool:
+        return all(info.ordered for info in self._infos)
+
+    def scored(self) -> Tensor | None:
+        """Positions of the poses that are scored, on the CPU, int32; None for all."""
+        if self._valid is None:
+            return None
+        return self._valid.nonzero().squeeze(1).int().cpu()
 
     def gather(self, index: Tensor) -> Poses:
         """Copy poses.
@@ -93,7 +125,7 @@ class DeviceSplit:
         Args:
             index: Which, (B,), int64, on the split's device.
         """
-        return Poses(*(values[index] for values in self._poses))
+        return self._poses(index)
 
     def gather_clips(self, index: Tensor, frames: int) -> Poses:
         """Copy clips of consecutive frames around poses.
@@ -105,45 +137,99 @@ class DeviceSplit:
 
         Returns:
             x (B, T, J, 2), y (B, T, J, 3); the other fields are the middle frame's.
+
+        Raises:
+            DataError: If poses do not follow one another in time, and T is more than 1.
         """
         if frames == 1:
             return self.gather(index)
-        window = self.clip_index(index, frames)
-        x, y, *facts = self._poses
-        return Poses(x[window, 0], y[window, 0], *(values[index] for values in facts))
+        return self.gather_frames(self.clip_index(index, frames))
+
+    def gather_frames(self, index: Tensor) -> Poses:
+        """Copy clips by the positions of their frames, (B, T), int64, on the split's device."""
+        middle = self.gather(index[:, (index.shape[1] - 1) // 2])
+        return middle._replace(x=self._x[index, 0], y=self._y[index, 0])
 
     def clip_index(self, index: Tensor, frames: int) -> Tensor:
         """Positions in the split of the frames of clips, (B,) to (B, T); see `gather_clips`."""
-        first, last = self._sequence_borders()
         offsets = torch.arange(frames, device=self.device) - (frames - 1) // 2
         window = index[:, None] + offsets
-        return torch.minimum(torch.maximum(window, first[index][:, None]), last[index][:, None])
+        first, last = self._ends(index)
+        return torch.minimum(torch.maximum(window, first[:, None]), last[:, None])
 
-    def _sequence_borders(self) -> tuple[Tensor, Tensor]:
-        """Positions of the first and the last frame of each pose's sequence, (N,) each."""
-        if self._borders is None:
-            _, run, lengths = torch.unique_consecutive(
-                self._poses.sequence, return_inverse=True, return_counts=True
+    def last_of_sequence(self, index: Tensor) -> Tensor:
+        """Positions of the last frames of the sequences of poses, (B,) to (B,)."""
+        return self._ends(index)[1]
+
+    def sequence_spans(self) -> list[tuple[int, int]]:
+        """Position of the first frame of each sequence, and how many frames it has.
+
+        Raises:
+            DataError: If poses do not follow one another in time.
+        """
+        starts, lasts = self._spans()
+        return [
+            (first, last - first + 1)
+            for first, last in zip(starts.tolist(), lasts.tolist(), strict=True)
+        ]
+
+    def _ends(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Positions of the first and the last frame of the sequence of each pose."""
+        starts, lasts = self._spans()
+        run = torch.searchsorted(starts, index, right=True) - 1
+        return starts[run], lasts[run]
+
+    def _spans(self) -> tuple[Tensor, Tensor]:
+        """Positions of the first and the last frame of each sequence, (S,) each."""
+        if not self._ordered:
+            raise DataError(
+                "these data are loose poses, which do not follow one another in time, so that no "
+                "clips can be taken of them; set data.frames=1, and use a single-frame backbone"
             )
+        if self._borders is None:
+            _, lengths = torch.unique_consecutive(self._sequence, return_counts=True)
             ends = lengths.cumsum(0)
-            self._borders = (ends - lengths)[run], (ends - 1)[run]
+            self._borders = ends - lengths, ends - 1
         return self._borders
 
     def batches(self, size: int) -> Iterator[Poses]:
         """Copies of all poses in order, at most `size` at a time."""
         for start in range(0, len(self), size):
-            yield Poses(*(values[start : start + size].clone() for values in self._poses))
+            yield self._poses(slice(start, start + size))
 
     def evenly(self, count: int | None) -> DeviceSplit:
         """At most `count` poses, evenly spaced; all for None."""
-        size = len(self)
-        if count is None or count >= size:
+        if count is None or count >= len(self):
             return self
-        index = torch.arange(count, device=self.device) * size // count
+        index = self.evenly_spaced(count)
         return DeviceSplit(
-            self.gather(index),
-            action_names=self.action_names,
-            sequence_names=self.sequence_names,
+            self._x[index],
+            self._y[index],
+            sequence=self._sequence[index],
+            frame=self._frame[index],
+            valid=None if self._valid is None else self._valid[index],
+            sequences=self._infos,
+        )
+
+    def evenly_spaced(self, count: int | None) -> Tensor:
+        """Positions of at most `count` poses, evenly spaced, int64; all for None."""
+        size = len(self)
+        taken = size if count is None else min(count, size)
+        return torch.arange(taken, device=self.device) * size // taken
+
+    def _poses(self, which: Tensor | slice) -> Poses:
+        """Copies of some poses."""
+        sequence = self._sequence[which].long()
+        count = len(sequence)
+        return Poses(
+            x=self._x[which].clone() if isinstance(which, slice) else self._x[which],
+            y=self._y[which].clone() if isinstance(which, slice) else self._y[which],
+            action=self._action_of_sequence[sequence],
+            sequence=sequence,
+            frame=self._frame[which].long(),
+            valid=torch.ones(count, dtype=torch.bool, device=self.device)
+            if self._valid is None
+            else self._valid[which].clone(),
         )
 
 
@@ -171,21 +257,14 @@ def load_split(
         DataError: If the data set has no such split, or it is empty.
     """
     split = require_split(dataset, name)
-    actions = sorted({sequence.base_action for sequence in dataset.sequences})
-    of_sequence = np.asarray([actions.index(info.base_action) for info in dataset.sequences])
     x, y, sequence, frame, valid = _evenly(split, limit)
-    poses = Poses(
-        x=_wrap(x).to(device, dtype).unsqueeze(1),
-        y=_wrap(y).to(device, dtype).unsqueeze(1),
-        action=_wrap(of_sequence[sequence]).to(device, torch.int64),
-        sequence=_wrap(sequence).to(device, torch.int64),
-        frame=_wrap(frame).to(device, torch.int64),
-        valid=_wrap(valid).to(device),
-    )
     return DeviceSplit(
-        poses,
-        action_names=tuple(actions),
-        sequence_names=tuple(f"{s.subject} {s.action} {s.view}" for s in dataset.sequences),
+        _wrap(x).to(device, dtype).unsqueeze(1),
+        _wrap(y).to(device, dtype).unsqueeze(1),
+        sequence=_wrap(sequence).to(device),
+        frame=_wrap(frame).to(device),
+        valid=None if valid is None else _wrap(valid).to(device),
+        sequences=dataset.sequences,
     )
 
 
@@ -204,15 +283,26 @@ def require_split(dataset: PoseDataset, name: str) -> PoseSplit:
     return split
 
 
-def _evenly(split: PoseSplit, limit: int | None) -> tuple[NDArray[Any], ...]:
-    """The split's arrays but its root positions; copied only if they are thinned."""
+class _Arrays(NamedTuple):
+    """A split's arrays but its root positions."""
+
+    x: NDArray[Any]
+    y: NDArray[Any]
+    sequence: NDArray[Any]
+    frame: NDArray[Any]
+    valid: NDArray[Any] | None
+
+
+def _evenly(split: PoseSplit, limit: int | None) -> _Arrays:
+    """The split's arrays; copied only if they are thinned."""
     size = len(split)
-    valid = np.ones(size, np.bool_) if split.valid is None else split.valid
-    arrays = (split.x, split.y, split.sequence, split.frame, valid)
+    arrays = _Arrays(split.x, split.y, split.sequence, split.frame, split.valid)
     if limit is None or limit >= size:
         return arrays
     index = np.arange(limit, dtype=np.int64) * size // limit
-    return tuple(array[index] for array in arrays)
+    valid = None if arrays.valid is None else arrays.valid[index]
+    x, y, sequence, frame = (array[index] for array in arrays[:4])
+    return _Arrays(x, y, sequence, frame, valid)
 
 
 def _wrap(array: NDArray[Any]) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from trainables.config import TrainingConfig
 from trainables.metrics.hypotheses import select
+from trainables.seal.lifting import middle_frames
 from trainables.seal.projection import Views, reprojection_errors
 
 __all__ = ["NegativePool", "build_pool", "disc_noise", "lift_in_evaluation", "rank_pairs"]
@@ -60,7 +61,7 @@ def build_pool(
         config: Says which.
         pose_net: F_φ; in the mode in which it came afterwards, its buffers untouched.
         x: Normalised screen coordinates, (B, T, J, 2).
-        y: Ground truth, metres, (B, T, J, 3).
+        y: Ground truth, metres, of the frames that the pose-net lifts, (B, T', J, 3).
         prediction: ỹ, detached, same shape and unit.
         views: Where the poses are seen from; needed for hard negatives.
         stream: Random numbers of the perturbations, on the poses' device.
@@ -72,6 +73,7 @@ def build_pool(
     if config.perturbs:
         noise = disc_noise(x, config.num_perturbations, config.perturbation_radius, stream)
         disturbance = torch.linalg.vector_norm(noise, dim=-1).mean(dim=-1)
+        disturbance = middle_frames(disturbance, y.shape[1], dim=2)
         lifted = lift_in_evaluation(pose_net, (x + noise).flatten(0, 1))
         parts.append(lifted.unflatten(0, noise.shape[:2]))
     objective = {

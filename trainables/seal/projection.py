@@ -22,6 +22,9 @@ __all__ = [
 ]
 
 _NEAREST_M = 0.1
+_MIRRORED_ROOT = (-1.0, 1.0, 1.0)
+# of `camera_row`: the principal point cx and the tangential p1 belong to the x axis
+_MIRRORED_CAMERA = (1.0, 1.0, -1.0, 1.0, 1.0, 1.0, 1.0, -1.0, 1.0)
 _WIDEST_TANGENT = 1.0
 
 
@@ -35,6 +38,19 @@ class Views(NamedTuple):
 
     root: Tensor
     camera: Tensor
+
+    def mirrored(self, flipped: Tensor) -> Views:
+        """Views of a batch of which some clips are mirrored, and so are root and camera.
+
+        Args:
+            flipped: Which, (B,), bool.
+        """
+        chosen = flipped[:, None, None]
+        root, camera = (
+            torch.where(chosen, values * values.new_tensor(signs), values)
+            for values, signs in ((self.root, _MIRRORED_ROOT), (self.camera, _MIRRORED_CAMERA))
+        )
+        return Views(root, camera)
 
     def first(self, count: int) -> Views:
         """Views of the first clips of a batch."""

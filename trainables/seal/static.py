@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from trainables.builders import build_loss_optimizer
 from trainables.config import TrainingConfig
 from trainables.seal.batches import Batch, TrainingBatches, run_steps
+from trainables.seal.lifting import middle_frames
 from trainables.seal.loss_net_step import LossNetStep
 from trainables.seal.monitor import StepMonitor
 from trainables.seal.negatives import build_pool, lift_in_evaluation
@@ -55,7 +56,7 @@ def fit_loss_net(
             views=None if batch.views is None else batch.views.first(len(x)),
             stream=stream,
         )
-        figures = update(x, y, pool, stream)
+        figures = update(middle_frames(x, y.shape[1]), y, pool, stream)
         return {name.replace("train_", "static_"): value for name, value in figures.items()}
 
     means: dict[str, float] = {}

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from trainables.builders import Optimizers, resolve_pose_loss
 from trainables.config import TrainingConfig
 from trainables.seal.constraints import length_constraint, symmetry_constraint
+from trainables.seal.lifting import middle_frames
 from trainables.seal.loss_net_step import LossNetStep
 from trainables.seal.negatives import NegativePool, build_pool, lift_in_evaluation
 from trainables.seal.objectives import pose_loss
@@ -77,8 +78,9 @@ class AlternatingStep:
 
         Args:
             x: Normalised screen coordinates, (B, T, J, 2).
-            y: Root-relative joints, metres, (B, T, J, 3).
-            views: Where the poses are seen from, (B, T, 3) and (B, T, 9); for hard negatives.
+            y: Root-relative joints, metres, of the frames in the middle that the pose-net gives
+                a pose for, (B, T', J, 3).
+            views: Where these are seen from, (B, T', 3) and (B, T', 9); for hard negatives.
             stream: Random numbers of the negatives, on the poses' device; None for torch's own.
 
         Returns:
@@ -93,11 +95,12 @@ class AlternatingStep:
         pred = self._pose_net(x)
         loss, figures = self._supervised_loss(pred, y)
         if self._loss_net is not None:
+            lifted = middle_frames(x[seen], y.shape[1])
             if self._loss_net_step is not None:
                 pool = pool or self._negatives(context, pred[seen].detach())
-                figures |= self._loss_net_step(x[seen], y[seen], pool, stream)
+                figures |= self._loss_net_step(lifted, y[seen], pool, stream)
             with _frozen(self._loss_net):
-                energy = self._loss_net(x[seen], pred[seen]).mean()
+                energy = self._loss_net(lifted, pred[seen]).mean()
             loss = loss + self._config.alpha * energy
             figures.setdefault("train_energy_pred", energy.detach())
         self._update_pose_net(loss)

@@ -15,6 +15,7 @@ from trainables.errors import CheckpointError, NonFiniteError
 from trainables.seal.batches import Batch, TrainingBatches, run_steps
 from trainables.seal.device_data import load_split
 from trainables.seal.evaluate import evaluate_energies, evaluate_poses, report_poses
+from trainables.seal.lifting import window_of
 from trainables.seal.monitor import StepMonitor, require_finite
 from trainables.seal.static import fit_loss_net
 from trainables.seal.step import AlternatingStep
@@ -61,16 +62,18 @@ class SealTrainer:
         self._dataset = dataset
         self._device = device
         self._dtype = dtype
-        self._train = TrainingBatches(config, dataset, device=device, dtype=dtype)
+        skeleton = dataset.skeleton
+        self.pose_net = build_backbone(config, skeleton).to(device, dtype)
+        window = window_of(self.pose_net)
+        self._train = TrainingBatches(config, dataset, window=window, device=device, dtype=dtype)
         self._val = load_split(
             dataset,
             config.select_on,
             device=device,
             dtype=dtype,
-            limit=config.data.max_eval_poses,
+            # the neighbours of the poses to measure are needed where a net looks at them
+            limit=config.data.max_eval_poses if window.frames == 1 else None,
         )
-        skeleton = dataset.skeleton
-        self.pose_net = build_backbone(config, skeleton).to(device, dtype)
         loss_net = build_loss_net(config, skeleton)
         self.loss_net = None if loss_net is None else loss_net.to(device, dtype)
         self._optimizers = build_optimizers(config, self.pose_net, self.loss_net)
@@ -130,7 +133,8 @@ class SealTrainer:
             NonFiniteError: If a metric is NaN or infinite.
         """
         data = load_split(self._dataset, split, device=self._device, dtype=self._dtype)
-        report = report_poses(self.pose_net, data, self._dataset.skeleton)
+        skeleton, flip = self._dataset.skeleton, self.config.eval_flip
+        report = report_poses(self.pose_net, data, skeleton, flip=flip)
         metrics = dict(report.figures)
         named = {f"{split}_{name}": value for name, value in metrics.items()}
         require_finite(named, epoch=self.epoch, step=self.step, last_finite={})
@@ -231,13 +235,17 @@ class SealTrainer:
         return self._update(batch.x, batch.y, views=batch.views, stream=stream)
 
     def _validate(self) -> dict[str, float]:
-        metrics = evaluate_poses(self.pose_net, self._val, self._dataset.skeleton)
+        skeleton, flip = self._dataset.skeleton, self.config.eval_flip
+        limit = self.config.data.max_eval_poses
+        metrics = evaluate_poses(self.pose_net, self._val, skeleton, flip=flip, limit=limit)
         names = ("mpjpe_mm", "p_mpjpe_mm", "lse", "lle", "bsle")
         figures = {f"val_{name}": metrics[name] for name in names}
         if self.loss_net is not None:
             thinned = self.config.energy_poses
-            count = None if thinned is None else thinned * _ENERGY_BATCHES_IN_VALIDATION
-            seen = self._val.evenly(count)
-            energies = evaluate_energies(self.pose_net, self.loss_net, seen)
+            if thinned is not None:
+                limit = min(limit or len(self._val), thinned * _ENERGY_BATCHES_IN_VALIDATION)
+            energies = evaluate_energies(
+                self.pose_net, self.loss_net, self._val, skeleton, flip=flip, limit=limit
+            )
             figures |= {f"val_{name}": value for name, value in energies.items()}
         return figures

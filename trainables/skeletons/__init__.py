@@ -76,6 +76,14 @@ class Skeleton:
         return tuple((p, child) for child, p in enumerate(self.parents) if p >= 0)
 
     @property
+    def mirrored(self) -> tuple[int, ...]:
+        """For each joint the one that takes its place in a mirror image, left for right."""
+        order = list(range(self.num_joints))
+        for left, right in zip(self.left, self.right, strict=True):
+            order[left], order[right] = right, left
+        return tuple(order)
+
+    @property
     def limbs(self) -> tuple[tuple[int, int], ...]:
         """The eight limb segments, left and right."""
         return tuple(segment for pair in self.limb_pairs for segment in pair)

@@ -12,6 +12,7 @@ from search_spaces import SpaceError
 from trainables.builders import build_backbone, build_loss_net
 from trainables.config import BackboneName, DatasetName, TrainingConfig
 from trainables.errors import ShapeError, TrainableError
+from trainables.seal.lifting import middle_frames, window_of
 from trainables.seal.objectives import pose_loss
 from trainables.skeletons import Skeleton
 from tuner.errors import ConfigurationError
@@ -80,12 +81,14 @@ def check_nets(training: TrainingConfig, skeleton: Skeleton) -> None:
         try:
             pose_net = build_backbone(training, skeleton)
             loss_net = build_loss_net(training, skeleton)
-            for count in {frames, 1}:  # validation lifts single frames
+            window = window_of(pose_net)
+            for count in {frames, window.frames}:  # validation lifts a window at a time
                 x = torch.zeros(2, count, skeleton.num_joints, 2)
                 y = pose_net(x)
-                pose_loss("mse", y, torch.zeros(*x.shape[:-1], 3))
+                seen = middle_frames(x, window.outputs(count))
+                pose_loss("mse", y, torch.zeros(*seen.shape[:-1], 3))
                 if loss_net is not None:
-                    loss_net(x, y)
+                    loss_net(seen, y)
         except (RuntimeError, ShapeError) as error:
             raise ConfigurationError(
                 f"{training.backbone} with backbone_options {training.backbone_options} and "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -11,8 +11,10 @@ import torch
 
 from trainables.config import TrainingConfig
 from trainables.data.dataset import PoseDataset, PoseSplit
-from trainables.seal.batches import TrainingBatches
+from trainables.seal.batches import Batch, TrainingBatches
+from trainables.seal.mirroring import mirror, mirror_some
 from trainables.seal.trainer import SealTrainer
+from trainables.windows import Window, clip_middles
 
 MakeConfig = Callable[..., TrainingConfig]
 CPU = torch.device("cpu")
@@ -69,3 +71,74 @@ def test_frames_that_are_not_scored_are_not_trained_on(
     wanted = whole.x[valid]
     assert len(seen) == len(wanted)
     assert np.array_equal(np.sort(seen.reshape(-1)), np.sort(wanted.reshape(-1)))
+
+
+def test_double_flipping_shows_every_clip_as_recorded_and_mirrored(
+    make_config: MakeConfig, tiny_dataset: PoseDataset
+) -> None:
+    config = make_config(batch_size=30, flip="double")
+    batches = list(epoch_of(config, tiny_dataset))
+    assert [len(batch.x) for batch in batches] == [30, 30, 30, 10]
+    x = torch.cat([batch.x for batch in batches])
+    y = torch.cat([batch.y for batch in batches])
+    whole = tiny_dataset.splits["train"]
+    for seen, recorded in ((x, whole.x), (y, whole.y)):
+        wanted = torch.tensor(recorded).unsqueeze(1)
+        both = torch.cat([wanted, mirror(wanted, tiny_dataset.skeleton)])
+        assert torch.equal(_sorted_rows(seen), _sorted_rows(both))
+    mixed = torch.cat([batch.y[:, 0, :, 0].mean(dim=1) for batch in batches[:1]])
+    assert mixed.min() < 0 < mixed.max()  # not first all of one kind
+
+
+def test_random_flipping_shows_every_clip_once_half_of_them_mirrored(
+    make_config: MakeConfig, tiny_dataset: PoseDataset
+) -> None:
+    config = make_config(batch_size=50, flip="random")
+    plain = make_config(batch_size=50)
+    (batch,), (recorded,) = (list(epoch_of(c, tiny_dataset)) for c in (config, plain))
+    flipped = (batch.x != recorded.x).flatten(1).any(dim=1)
+    assert 10 <= flipped.sum() <= 40
+    expected = mirror_some(recorded.x, flipped, tiny_dataset.skeleton)
+    assert torch.equal(batch.x, expected)
+    assert torch.equal(batch.y, mirror_some(recorded.y, flipped, tiny_dataset.skeleton))
+    (again,) = epoch_of(config, tiny_dataset)
+    assert torch.equal(again.x, batch.x)
+
+
+@pytest.mark.parametrize(("step", "clips"), [(1, 50), (3, 18), (7, 9), (100, 3)])
+def test_clips_start_every_so_many_frames_of_each_sequence(
+    make_config: MakeConfig, tiny_dataset: PoseDataset, step: int, clips: int
+) -> None:
+    whole = tiny_dataset.splits["train"]
+    config = make_config(batch_size=100, data={"frames": 3, "clip_step": step})
+    (batch,) = epoch_of(config, tiny_dataset)
+    assert batch.x.shape == (clips, 3, 17, 2)
+    middles = [
+        first + int(position)
+        for first, length in ((0, 17), (17, 17), (34, 16))
+        for position in clip_middles(length, step)
+    ]
+    expected = torch.tensor(whole.x[middles])
+    assert torch.equal(_sorted_rows(batch.x[:, 1]), _sorted_rows(expected))
+
+
+def test_of_a_clip_only_the_frames_that_are_lifted_have_a_target(
+    make_config: MakeConfig, tiny_dataset: PoseDataset
+) -> None:
+    config = make_config(batch_size=50, data={"frames": 5})
+    batches = TrainingBatches(
+        config, tiny_dataset, window=Window(3, "middle"), device=CPU, dtype=torch.float32
+    )
+    (batch,), (whole,) = batches.epoch("data_order", 1), epoch_of(config, tiny_dataset)
+    assert torch.equal(batch.x, whole.x)
+    assert torch.equal(batch.y, whole.y[:, 1:4])
+
+
+def epoch_of(config: TrainingConfig, dataset: PoseDataset) -> Iterator[Batch]:
+    batches = TrainingBatches(config, dataset, device=CPU, dtype=torch.float32)
+    return batches.epoch("data_order", 1)
+
+
+def _sorted_rows(values: torch.Tensor) -> torch.Tensor:
+    rows = values.flatten(1).numpy()
+    return torch.tensor(rows[np.lexsort(rows.T)])

@@ -26,9 +26,11 @@ def test_on_a_cpu_the_arrays_are_used_where_they_lie(tiny_dataset: PoseDataset) 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         split = load(tiny_dataset)
-    assert split._poses.x.data_ptr() == arrays.x.ctypes.data
-    assert split._poses.y.data_ptr() == arrays.y.ctypes.data
-    assert load(tiny_dataset, torch.float64)._poses.x.data_ptr() != arrays.x.ctypes.data
+    assert split._x.data_ptr() == arrays.x.ctypes.data
+    assert split._sequence.data_ptr() == arrays.sequence.ctypes.data
+    assert split._frame.data_ptr() == arrays.frame.ctypes.data
+    assert split._y.data_ptr() == arrays.y.ctypes.data
+    assert load(tiny_dataset, torch.float64)._x.data_ptr() != arrays.x.ctypes.data
 
 
 @pytest.mark.parametrize("limit", [None, 12])

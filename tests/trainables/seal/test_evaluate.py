@@ -94,7 +94,7 @@ class Height(nn.Module):
 def test_energies_are_those_of_scored_frames(tiny_dataset: PoseDataset) -> None:
     dataset = with_unscored_frames(tiny_dataset)
     test = dataset.splits["test"]
-    energies = evaluate_energies(Shrink(), Height(), load(dataset))
+    energies = evaluate_energies(Shrink(), Height(), load(dataset), dataset.skeleton)
     valid = np.arange(30) % 4 != 3
     of_input = test.x[valid, :, 0].astype(np.float64).sum(axis=1).mean()
     gap = np.abs(test.y[valid, :, 2].astype(np.float64)).sum(axis=1).mean()

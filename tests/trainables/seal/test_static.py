@@ -91,7 +91,7 @@ def test_a_fitted_loss_net_knows_the_truth(
         baseline.run_epoch()
     assert trainer.loss_net is not None
     split = load_split(tiny_dataset, "val", device=CPU, dtype=torch.float32)
-    energies = evaluate_energies(baseline.pose_net, trainer.loss_net, split)
+    energies = evaluate_energies(baseline.pose_net, trainer.loss_net, split, tiny_dataset.skeleton)
     assert energies["energy_gap"] > 0
 
 

@@ -260,6 +260,33 @@ def spoil(split: PoseSplit, value: float) -> PoseSplit:
     return dataclasses.replace(split, y=y)
 
 
+@pytest.mark.parametrize("variant", ["dynamic", "static"])
+def test_a_net_that_looks_at_neighbours_trains_with_all_negatives(
+    make_config: MakeConfig, tiny_dataset: PoseDataset, variant: str
+) -> None:
+    """Many to one: of 9 frames in, 3 have a pose, and these alone are seen by the loss-net."""
+    config = make_config(
+        backbone_options={"channels": 16, "widths": [7]},
+        data={"frames": 9, "max_eval_poses": 10},
+        negatives="both",
+        pair_weight=0.1,
+        window_weight=0.1,
+        window_frames=2,
+        flip="double",
+        eval_flip=True,
+        variant=variant,
+        epochs=6,
+    )
+    trainer = SealTrainer(config, tiny_dataset, device=CPU)
+    figures = [trainer.run_epoch() for _ in range(config.epochs)]
+    losses = [figure["train_pose_loss"] for figure in figures]
+    assert losses[-1] < 0.8 * losses[0]
+    assert {"val_energy_gap", "train_energy_pred"} <= set(figures[-1])
+    assert trainer.evaluate("test")["poses"] == 30
+    again = SealTrainer(config, tiny_dataset, device=CPU)
+    assert again.run_epoch()["val_mpjpe_mm"] == figures[0]["val_mpjpe_mm"]
+
+
 def test_a_non_finite_loss_names_step_and_last_finite_figures(
     make_config: MakeConfig, tiny_dataset: PoseDataset
 ) -> None:

@@ -72,9 +72,7 @@ VIEWS: tuple[View, ...] = (
 
 def mirror(points_m: Float64Array, skeleton: Skeleton) -> Float64Array:
     """The mirror image of a motion in the clips' axes: z negated, left and right exchanged."""
-    order = np.arange(skeleton.num_joints)
-    order[list(skeleton.left)], order[list(skeleton.right)] = skeleton.right, skeleton.left
-    return np.asarray(points_m[:, order] * np.asarray([1.0, 1.0, -1.0]))
+    return np.asarray(points_m[:, skeleton.mirrored] * np.asarray([1.0, 1.0, -1.0]))
 
 
 def place_in_room(points_m: Float64Array, generator: np.random.Generator) -> Float64Array:
