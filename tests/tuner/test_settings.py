@@ -1,4 +1,4 @@
-"""Settings files: every option once."""
+"""Settings files: every option once. Where decoded data are kept."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tuner.errors import ConfigurationError
-from tuner.settings import read_yaml
+from tuner.settings import data_cache, read_yaml
 
 
 def write(folder: Path, text: str) -> Path:
@@ -35,3 +35,30 @@ def test_options_are_read_with_either_line(tmp_path: Path) -> None:
 def test_what_would_lose_a_setting_is_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         read_yaml(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("environment", "folder"),
+    [
+        ({"TUNER_DATA_CACHE": "/scratch/poses", "XDG_CACHE_HOME": "/c"}, "/scratch/poses"),
+        ({"TUNER_DATA_CACHE": "~/poses"}, "HOME/poses"),
+        ({"TUNER_DATA_CACHE": "poses"}, "HERE/poses"),
+        ({"XDG_CACHE_HOME": "/c"}, "/c/seal-pose-tuner/data"),
+        ({"XDG_CACHE_HOME": "relative"}, "HOME/.cache/seal-pose-tuner/data"),
+        ({"TUNER_DATA_CACHE": ""}, "HOME/.cache/seal-pose-tuner/data"),
+        ({}, "HOME/.cache/seal-pose-tuner/data"),
+    ],
+)
+def test_decoded_data_have_a_folder(environment: dict[str, str], folder: str) -> None:
+    expected = folder.replace("HOME", str(Path.home())).replace("HERE", str(Path.cwd()))
+    assert str(data_cache(environment)) == expected
+
+
+def test_decoded_data_need_no_folder() -> None:
+    assert data_cache({"TUNER_DATA_CACHE": "off"}) is None
+
+
+def test_tests_keep_decoded_data_away_from_the_users_own() -> None:
+    folder = data_cache()
+    assert folder is not None
+    assert not folder.is_relative_to(Path.home() / ".cache")

@@ -92,9 +92,11 @@ class SplitBuilder:
         )
 
     def build(self) -> PoseSplit:
-        """All sequences, one after the other; there must be at least one."""
-        x, y, root, frame, valid = (np.concatenate(p) for p in zip(*self._parts, strict=True))
+        """All sequences, one after the other; there must be at least one. To be called once."""
         lengths = [len(part[0]) for part in self._parts]
+        columns = [list(column) for column in zip(*self._parts, strict=True)]
+        self._parts.clear()  # so that each field's parts go as soon as they are joined
+        x, y, root, frame, valid = (np.concatenate(columns.pop(0)) for _ in range(len(columns)))
         numbers = np.arange(len(lengths), dtype=np.int32) + self._first_sequence
         return PoseSplit(
             x=x,
