@@ -12,6 +12,7 @@ from trainables.config import DataConfig, DatasetName
 from trainables.data.cache.access import load_through_cache
 from trainables.data.cache.folder import CacheFolder
 from trainables.data.dataset import PoseDataset
+from trainables.data.h3wb.loader import h3wb_files, load_h3wb
 from trainables.data.h36m.files import h36m_files
 from trainables.data.h36m.loader import load_h36m
 from trainables.data.reduction import leave_out_neck
@@ -44,6 +45,11 @@ DATASETS: Mapping[DatasetName, DatasetEntry] = MappingProxyType(
             load=load_h36m,
             description="Human3.6M in VideoPose3D's npz files",
             files=h36m_files,
+        ),
+        "h3wb": DatasetEntry(
+            load=load_h3wb,
+            description="Human3.6M WholeBody, 133 joints, in its JSON or npz form",
+            files=h3wb_files,
         ),
     }
 )
