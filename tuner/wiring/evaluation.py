@@ -11,7 +11,12 @@ from typing import Any, get_args
 
 import numpy as np
 
-from trainables.config import DataConfig, DatasetName, TrainingConfig
+from trainables.config import (
+    FIELDS_OF_DATA_SETS,
+    DataConfig,
+    DatasetName,
+    TrainingConfig,
+)
 from trainables.data.dataset import PoseDataset
 from trainables.data.loading import load_dataset
 from trainables.metrics.report import EvaluationReport, Table
@@ -235,8 +240,11 @@ def _data_config(trained_on: DataConfig, choice: DataChoice) -> DataConfig:
     """The data to measure on: as in the training, but for what the user chose."""
     name = choice.dataset or trained_on.name
     keypoints = choice.keypoints or (trained_on.keypoints if name == trained_on.name else "gt")
-    changes = {"name": name, "keypoints": keypoints, "stride": choice.stride, "content_hash": ""}
-    return trained_on.model_copy(update=changes)
+    changes: dict[str, Any] = {"stride": choice.stride, "content_hash": ""}
+    if name != trained_on.name:
+        fields = DataConfig.model_fields
+        changes |= {field: fields[field].default for field in FIELDS_OF_DATA_SETS}
+    return trained_on.model_copy(update={**changes, "name": name, "keypoints": keypoints})
 
 
 def _load(wanted: DataConfig, data_dir: Path | None) -> tuple[DataConfig, PoseDataset]:
