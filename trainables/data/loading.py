@@ -15,6 +15,8 @@ from trainables.data.dataset import PoseDataset
 from trainables.data.h3wb.loader import h3wb_files, load_h3wb
 from trainables.data.h36m.files import h36m_files
 from trainables.data.h36m.loader import load_h36m
+from trainables.data.poses.files import poses_files
+from trainables.data.poses.loader import load_poses
 from trainables.data.reduction import leave_out_neck
 from trainables.data.sample.loader import load_sample
 from trainables.data.verification import verify_dataset
@@ -45,6 +47,11 @@ DATASETS: Mapping[DatasetName, DatasetEntry] = MappingProxyType(
             load=load_h36m,
             description="Human3.6M in VideoPose3D's npz files",
             files=h36m_files,
+        ),
+        "poses": DatasetEntry(
+            load=load_poses,
+            description="own data in poses.npz or poses.parquet",
+            files=poses_files,
         ),
         "h3wb": DatasetEntry(
             load=load_h3wb,
