@@ -32,6 +32,7 @@ EXCHANGE_SEEN_PX = 10.0
 """Nearer than this, left and right cover one another in the image."""
 EXCHANGE_FIT = 0.5
 MIN_DEPTH_M = 1e-3
+MAX_DISTANCE_PX = 1e6
 SAMPLED_POSES = 20_000
 """So many poses tell enough for a quick look."""
 
@@ -145,7 +146,8 @@ def reprojection(
         points_m[..., 2] = np.maximum(points_m[..., 2], MIN_DEPTH_M)
         projected = project(points_m, info.camera)
         pixels = pixels_from_screen(split.x[poses], info.camera.size)
-        distance = np.linalg.norm(projected - pixels, axis=-1)
+        # what lies in the camera's plane projects beyond all numbers
+        distance = np.minimum(np.linalg.norm(projected - pixels, axis=-1), MAX_DISTANCE_PX)
         distances.append(distance.astype(np.float32))
         exchanged.append(_exchanged(projected, pixels, dataset.skeleton))
         name = f"{info.subject} {info.action!r} {info.view}"

@@ -18,6 +18,7 @@ from trainables.data.plausibility import (
     plausibility,
 )
 from trainables.data.verification import faults, shared_between_splits
+from trainables.skeletons import Skeleton
 
 __all__ = ["check_dataset", "inspect_dataset"]
 
@@ -39,7 +40,7 @@ def inspect_dataset(dataset: PoseDataset) -> dict[str, Any]:
     report: dict[str, Any] = {
         "dataset": dataset.name,
         "hash": dataset.content_hash(),
-        "skeleton": {"name": dataset.skeleton.name, "joints": list(dataset.skeleton.joints)},
+        "skeleton": _skeleton(dataset.skeleton),
         "splits": {},
         "bone_lengths_mm": {},
         "problems": broken,
@@ -56,6 +57,18 @@ def inspect_dataset(dataset: PoseDataset) -> dict[str, Any]:
                 report["problems" if check.verdict == "problem" else "notes"].append(check.message)
     report["notes"].extend(shared_between_splits(dataset, "subject"))
     return report
+
+
+def _skeleton(skeleton: Skeleton) -> dict[str, Any]:
+    """Name, joints, and the bones of the limb pairs: left, right."""
+    return {
+        "name": skeleton.name,
+        "joints": list(skeleton.joints),
+        "limbs": [
+            [f"{skeleton.joints[start]}-{skeleton.joints[end]}" for start, end in pair]
+            for pair in skeleton.limb_pairs
+        ],
+    }
 
 
 def check_dataset(dataset: PoseDataset) -> list[Check]:
@@ -75,9 +88,7 @@ def check_dataset(dataset: PoseDataset) -> list[Check]:
         for fault in found
     ]
     if not found:
-        checks.append(
-            Check("shapes, types, units, NaN", "all", f"{poses:,} poses", "no fault", "ok")
-        )
+        checks.append(Check("shapes, units, NaN", "all", f"{poses:,} poses", "no fault", "ok"))
         checks.append(_sources(dataset))
     if not any(_is_malformed(split) for split in dataset.splits.values()):
         checks.extend(plausibility(dataset, limit=None, over_time=True))
@@ -98,7 +109,7 @@ def _sources(dataset: PoseDataset) -> Check:
     known = {info.source for info in dataset.sequences}
     if None in known:
         return Check(
-            "recordings in two splits",
+            "shared recordings",
             "all",
             "unknown",
             "none",
@@ -106,7 +117,7 @@ def _sources(dataset: PoseDataset) -> Check:
             "the recordings behind the sequences are not named, so one that drives bodies of two "
             "splits would not be noticed",
         )
-    return Check("recordings in two splits", "all", f"none of {len(known)}", "none", "ok")
+    return Check("shared recordings", "all", f"none of {len(known)}", "none", "ok")
 
 
 def _counts(dataset: PoseDataset, split: PoseSplit) -> dict[str, Any]:

@@ -109,11 +109,11 @@ def _image_checks(
     )
     fit = reprojection(dataset, split, limit)
     if not fit.distance_px.size:
-        yield Check("reprojection", name, "no cameras", "-", "ok")
+        yield Check("2D off the 3D", name, "no cameras", "-", "ok")
         return
     median, p99 = np.quantile(fit.distance_px, (0.5, 0.99))
-    figures = f"{median:.2f} / {p99:.2f} / {fit.distance_px.max():.2f} px"
-    expected = f"median <= {MAX_MEDIAN_REPROJECTION_PX:.0f} px"
+    figures = f"{median:.2f}/{p99:.2f}/{fit.distance_px.max():.2f} px"
+    expected = f"median <= {MAX_MEDIAN_REPROJECTION_PX:.0f}"
     off = [who for who, px in fit.sequence_medians_px if px > MAX_MEDIAN_REPROJECTION_PX]
     sentence = ""
     if median > MAX_MEDIAN_REPROJECTION_PX:
@@ -127,7 +127,7 @@ def _image_checks(
             f"3D in {len(off)} sequences: {first_few(off)}"
         )
     yield Check(
-        "reprojection (median / p99 / max)",
+        "2D off, p50/p99/max",
         name,
         figures,
         expected,
@@ -135,13 +135,13 @@ def _image_checks(
         sentence,
     )
     yield _share(
-        "2D left/right exchanged",
+        "2D left/right swapped",
         name,
         fit.exchanged,
         MAX_EXCHANGED_SHARE,
         "have the 2D of left and right exchanged",
     )
-    yield _share("joints behind the camera", name, fit.behind, 0.0, "lie behind their camera")
+    yield _share("behind the camera", name, fit.behind, 0.0, "lie behind their camera")
 
 
 def _share(name: str, where: str, bad: NDArray[np.bool_], limit: float, what: str) -> Check:
@@ -204,9 +204,9 @@ def _motion_checks(dataset: PoseDataset, name: str, split: PoseSplit) -> Iterato
         else "",
     )
     yield Check(
-        "jumps (fastest joint)",
+        "jumps, fastest joint",
         name,
-        f"{seen.jumps:,} ({seen.fastest_m_s:.1f} m/s)",
+        f"{seen.jumps:,}, {seen.fastest_m_s:.1f} m/s",
         f"<= {MAX_SPEED_M_S:.0f} m/s",
         "problem" if seen.jumps else "ok",
         f"{name}: a joint jumps in {seen.jumps:,} of {seen.steps:,} steps, at up to "
@@ -221,7 +221,7 @@ def _repetitions(dataset: PoseDataset) -> Check:
     found = repetitions(dataset)
     named = [f"{one.sequence} of {one.split} ({one.share:.0%} in {one.other})" for one in found]
     return Check(
-        "poses in two splits",
+        "shared poses",
         "all",
         f"{len(found)} sequences",
         "none",
@@ -286,7 +286,7 @@ def _constant(
     return spread, Check(
         "constant bones" if not estimated else "constant limbs",
         subject,
-        f"{1000 * spread:.1f} mm {name}",
+        f"{1000 * spread:.1f} mm",
         f"<= {1000 * limit:.0f} mm",
         "problem" if bad else "ok",
         f"{subject}: the length of {name} varies by {1000 * spread:.0f} mm" if bad else "",
@@ -303,7 +303,7 @@ def _steady(
     return float(errors.max()), Check(
         "bones of every pose",
         subject,
-        f"{1000 * float(errors.max()):.1f} mm off {worst}",
+        f"{1000 * float(errors.max()):.1f} mm off",
         f"<= {1000 * MAX_BONE_ERROR_M:.0f} mm",
         "problem" if poses else "ok",
         f"{subject}: in {poses:,} poses a bone differs from its usual length by more than "
@@ -329,7 +329,7 @@ def _symmetric(
         if gap > limit
     ]
     return max(gaps), Check(
-        "left limbs as long as right",
+        "left equals right",
         subject,
         f"{1000 * max(gaps):.1f} mm apart",
         f"<= {1000 * limit:.0f} mm",

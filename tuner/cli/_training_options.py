@@ -58,7 +58,10 @@ BackboneOption = Annotated[
     str | None, option("--backbone", "Pose-net; `tuner backbones` lists them.", TRAINING)
 ]
 DatasetOption = Annotated[
-    str | None, option("--dataset", "sample (bundled, the default) or h36m.", TRAINING)
+    str | None,
+    option(
+        "--dataset", "sample (bundled, the default), h36m, mpi_inf_3dhp, h3wb or poses.", TRAINING
+    ),
 ]
 DataDirOption = Annotated[
     Path | None, option("--data-dir", "Folder of the data set's files.", TRAINING)

@@ -58,7 +58,8 @@ def register(app: typer.Typer) -> None:
 def evaluate(
     target: Annotated[str, typer.Argument(metavar="TARGET", help=TARGET_HELP)],
     dataset: Annotated[
-        str | None, typer.Option(help="sample or h36m [default: that of the training].")
+        str | None,
+        typer.Option(help="sample, h36m, mpi_inf_3dhp, h3wb or poses [default: the training's]."),
     ] = None,
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder of the data set's files.", metavar="DIR")
