@@ -21,6 +21,7 @@ from trainables.seal.evaluate import report_poses
 from trainables.seal.monitor import require_finite
 from trainables.seal.trainer import SealTrainer
 from trainables.seeding import make_deterministic, seed_everything
+from trainables.skeletons.description import skeleton_reference
 
 __all__ = ["OBJECTIVE", "TrialRun", "choose_device", "evaluate_checkpoint", "restore_best"]
 
@@ -168,7 +169,7 @@ class TrialRun:
         return {
             **self._record.to_meta(),
             "config": self._config.model_dump(mode="json"),
-            "skeleton": self._dataset.skeleton.name,
+            "skeleton": skeleton_reference(self._dataset.skeleton),
         }
 
     def _report(self, *, with_history: bool = False) -> dict[str, Any]:

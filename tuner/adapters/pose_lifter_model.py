@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from trainables.builders import build_backbone
 from trainables.checkpoint import load_checkpoint
 from trainables.config import TrainingConfig
-from trainables.skeletons import SKELETONS
+from trainables.skeletons.description import skeleton_from_reference
 
 __all__ = ["PoseLifterModel"]
 
@@ -34,7 +34,7 @@ class PoseLifterModel(mlflow.pyfunc.PythonModel):
         """Build the net and load its weights (weights only, strictly)."""
         facts = json.loads(Path(context.artifacts["config"]).read_text(encoding="utf-8"))
         config = TrainingConfig.model_validate(facts["training_config"])
-        net = build_backbone(config, SKELETONS[facts["skeleton"]])
+        net = build_backbone(config, skeleton_from_reference(facts["skeleton"]))
         checkpoint = load_checkpoint(Path(context.artifacts["checkpoint"]))
         net.load_state_dict(checkpoint.state["pose_net"])
         self._net = net.eval()

@@ -16,11 +16,13 @@ from trainables.builders import build_backbone
 from trainables.checkpoint import load_checkpoint
 from trainables.config import TrainingConfig
 from trainables.data.dataset import PoseDataset
+from trainables.errors import DataError
 from trainables.metrics.report import EvaluationReport
 from trainables.seal.device_data import load_split
 from trainables.seal.evaluate import report_poses
 from trainables.seeding import make_deterministic
-from trainables.skeletons import SKELETONS, Skeleton
+from trainables.skeletons import Skeleton
+from trainables.skeletons.description import skeleton_from_reference
 from trainables.trial_run import choose_device
 from tuner.errors import ConfigurationError, RunFailedError
 
@@ -99,10 +101,10 @@ def load_lifter(path: Path, *, device: torch.device) -> Lifter:
         )
     try:
         config = TrainingConfig.model_validate(found.meta["config"])
-        skeleton = SKELETONS[found.meta["skeleton"]]
+        skeleton = skeleton_from_reference(found.meta["skeleton"])
         net = build_backbone(config, skeleton)
         net.load_state_dict(weights)
-    except (ValidationError, KeyError, RuntimeError) as error:
+    except (ValidationError, KeyError, RuntimeError, DataError) as error:
         raise ConfigurationError(
             f"{path} was written by another version of the tuner and cannot be read: {error}"
         ) from error
