@@ -17,6 +17,7 @@ from tuner.presets import PRESETS
 from tuner.protocol.stages import Protocol, build_greedy_protocol
 from tuner.settings import data_cache
 from tuner.wiring.checks import check_nets, collect, refuse_decided, unknown_names
+from tuner.wiring.preset_fields import preset_training
 from tuner.wiring.space_checks import check_stages, validated_training
 
 __all__ = ["Plan", "plan_greedy"]
@@ -108,7 +109,7 @@ def _training_config(
     )
     refuse_decided(overrides, chosen, DECIDED | _tuned(space), cure)
     fields: dict[str, Any] = {
-        **preset.training,
+        **preset_training(preset, config.backbone, config.dataset),
         **overrides,
         "backbone": config.backbone,
         "loss_net": config.loss_net,

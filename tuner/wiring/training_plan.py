@@ -26,6 +26,7 @@ from tuner.presets import PRESETS
 from tuner.records import TrialSpec
 from tuner.settings import Locations, data_cache
 from tuner.wiring.checks import DECIDED_DATA, check_nets, collect, refuse_decided, unknown_names
+from tuner.wiring.preset_fields import preset_training
 from tuner.wiring.training_request import DEFAULT_ALPHA, DEFAULT_LR_L, TrainingRequest
 
 __all__ = ["TrainingPlan", "plan_training", "training_folder"]
@@ -140,6 +141,7 @@ def _described(line: Mapping[str, Any]) -> str:
 
 def _training_config(request: TrainingRequest, content_hash: str) -> TrainingConfig:
     preset = PRESETS[request.preset]
+    chosen_by_preset = preset_training(preset, request.backbone, request.dataset)
     with_loss_net = request.loss_net != "none"
     idle = () if with_loss_net else LOSS_NET_FIELDS
     overrides = dict(request.overrides)
@@ -149,7 +151,7 @@ def _training_config(request: TrainingRequest, content_hash: str) -> TrainingCon
     cure = "there is an option for that (--lr-p, --objective, --dataset, …); use it"
     refuse_decided(overrides, chosen, DECIDED, cure)
     fields: dict[str, Any] = {
-        **{name: value for name, value in preset.training.items() if name not in idle},
+        **{name: value for name, value in chosen_by_preset.items() if name not in idle},
         **overrides,
         "backbone": request.backbone,
         "loss_net": request.loss_net,
