@@ -1,32 +1,41 @@
-"""The check of a sequence's array that all loaders share."""
+"""The checks of a sequence's array that all loaders share."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainables.errors import DataError
 
-__all__ = ["check_sequence"]
+__all__ = ["check_sequence", "require_finite", "sequence_array"]
 
 
-def check_sequence(
-    array: object,
-    name: str,
-    tail: tuple[int, int],
-    *,
-    needed: NDArray[np.bool_] | None = None,
-) -> None:
+def check_sequence(array: object, name: str, tail: tuple[int, int]) -> None:
     """Require floating point (T, joints, coordinates), not empty, finite.
 
     Args:
         array: What was read; 2D may have a third coordinate, its confidence.
         name: File and sequence, for messages.
         tail: Joints and coordinates (2 or 3).
-        needed: Frames that must be finite, (T,); None for all.
 
     Raises:
         DataError: It is anything else.
+    """
+    require_finite(sequence_array(array, name, tail), name)
+
+
+def sequence_array(array: object, name: str, tail: tuple[int, int]) -> NDArray[Any]:
+    """The array without a 2D confidence, if its type and shape are right.
+
+    Args:
+        array: What was read, floating point, (T, joints, coordinates).
+        name: File and sequence, for messages.
+        tail: Joints and coordinates (2 or 3).
+
+    Raises:
+        DataError: It has another type or shape, or no frames.
     """
     expected = f"expected floating point numbers (frames, {tail[0]}, {tail[1]})"
     if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
@@ -36,7 +45,23 @@ def check_sequence(
     fits = array.ndim == 3 and array.shape[1] == tail[0]
     if not fits or not tail[1] <= array.shape[2] <= tail[1] + extra or len(array) == 0:
         raise DataError(f"{name} has shape {array.shape}, {expected}; is it another skeleton?")
-    finite = np.isfinite(array[..., : tail[1]]).all(axis=(1, 2))
+    return array[..., : tail[1]]
+
+
+def require_finite(
+    array: NDArray[Any], name: str, *, needed: NDArray[np.bool_] | None = None
+) -> None:
+    """Refuse NaN and infinity.
+
+    Args:
+        array: (T, joints, coordinates).
+        name: File and sequence, for messages.
+        needed: Frames that matter, (T,); None for all.
+
+    Raises:
+        DataError: A frame that matters holds some; says how many and which first.
+    """
+    finite = np.isfinite(array).all(axis=(1, 2))
     if needed is not None:
         finite = finite | ~needed
     if not finite.all():

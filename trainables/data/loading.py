@@ -15,6 +15,7 @@ from trainables.data.dataset import PoseDataset
 from trainables.data.h3wb.loader import h3wb_files, load_h3wb
 from trainables.data.h36m.files import h36m_files
 from trainables.data.h36m.loader import load_h36m
+from trainables.data.mpi_inf_3dhp.loader import load_mpi_inf_3dhp, mpi_inf_3dhp_files
 from trainables.data.poses.files import poses_files
 from trainables.data.poses.loader import load_poses
 from trainables.data.reduction import leave_out_neck
@@ -52,6 +53,11 @@ DATASETS: Mapping[DatasetName, DatasetEntry] = MappingProxyType(
             load=load_poses,
             description="own data in poses.npz or poses.parquet",
             files=poses_files,
+        ),
+        "mpi_inf_3dhp": DatasetEntry(
+            load=load_mpi_inf_3dhp,
+            description="MPI-INF-3DHP in P-STMO's npz files, or the official test annotations",
+            files=mpi_inf_3dhp_files,
         ),
         "h3wb": DatasetEntry(
             load=load_h3wb,

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from trainables.data.recordings import RecordingRow, read_recordings
+from trainables.data.recordings import (
+    RecordingRow,
+    read_recordings,
+    read_recordings_by_sequence,
+)
 from trainables.errors import DataError
 
 HEADER = "subject,action,source,fps\n"
@@ -65,3 +69,18 @@ def test_what_is_wrong_is_said(table: Path, content: bytes, message: str) -> Non
     table.write_bytes(content)
     with pytest.raises(DataError, match=re.escape(f"{table}{message}")):
         read_recordings(table)
+
+
+def test_rows_are_read_by_sequence(table: Path) -> None:
+    assert read_recordings_by_sequence(table) == {}
+    table.write_text("sequence,action,source\nS1 Seq1,walk,a/b\nTS1,,a/c\n")
+    assert read_recordings_by_sequence(table) == {
+        "S1 Seq1": RecordingRow("a/b", None, "walk"),
+        "TS1": RecordingRow("a/c", None, None),
+    }
+    table.write_text("sequence,source,fps\nS1 Seq1,a/b,25\nS1 Seq1,a/b,50\n")
+    with pytest.raises(DataError, match="line 3: 'S1 Seq1' has another row already"):
+        read_recordings_by_sequence(table)
+    table.write_text("subject,action,source\nS1,walk,a/b\n")
+    with pytest.raises(DataError, match="expected sequence, source"):
+        read_recordings_by_sequence(table)

@@ -1,0 +1,247 @@
+"""MPI-INF-3DHP: 17 joints, camera frame, relative to the pelvis (joint 14), metres."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from trainables.config import DataConfig
+from trainables.data.assembly import SplitBuilder
+from trainables.data.dataset import Camera, PoseDataset, PoseSplit, SequenceInfo
+from trainables.data.mpi_inf_3dhp.cameras import (
+    CAMERAS_FILE,
+    PUBLISHED_TEST_CAMERAS,
+    TEST_VIEW,
+    CameraKey,
+    image_size,
+    read_cameras,
+    reprojection_px,
+)
+from trainables.data.mpi_inf_3dhp.files import TEST_SUBJECTS, read_test_npz, read_training_npz
+from trainables.data.mpi_inf_3dhp.matlab import annotation_paths, read_annotations
+from trainables.data.mpi_inf_3dhp.views import View
+from trainables.data.names import first_few, natural_key
+from trainables.data.recordings import RecordingRow, read_recordings_by_sequence
+from trainables.data.source_files import find_files, require_folder
+from trainables.data.splits import SequenceKey, assign_splits
+from trainables.errors import DataError
+from trainables.skeletons import MPI_INF_3DHP_17
+
+__all__ = ["load_mpi_inf_3dhp", "mpi_inf_3dhp_files"]
+
+TRAINING_FILE = "data_train_3dhp.npz"
+TEST_FILE = "data_test_3dhp.npz"
+SEQUENCES_FILE = "sequences.csv"
+DEFAULT_TEST_FPS = 25.0
+MAX_MEDIAN_REPROJECTION_PX = 30.0
+"""Beyond, the published calibration belongs to other images."""
+NOTED_REPROJECTION_PX = 1.0
+HOW_TO_GET = (
+    "make the files with P-STMO's data_to_npz_3dhp.py scripts from MPI-INF-3DHP (docs/data.md), "
+    "and name their folder with --data-dir"
+)
+
+
+@dataclass(frozen=True)
+class _Sequence:
+    """A sequence with all its views and what is known of it."""
+
+    views: Mapping[str, View]
+    fps: float
+    row: RecordingRow
+    name: str
+
+
+@dataclass(frozen=True)
+class _Source:
+    """All that was read."""
+
+    sequences: Mapping[SequenceKey, _Sequence]
+    cameras: Mapping[CameraKey, Camera]
+    notes: list[str] = field(default_factory=list)
+
+
+def mpi_inf_3dhp_files(config: DataConfig, folder: Path) -> tuple[Path, ...]:
+    """The files that `load_mpi_inf_3dhp` may read; all but the first are optional."""
+    names = (TRAINING_FILE, TEST_FILE, SEQUENCES_FILE, CAMERAS_FILE)
+    annotations = (path for paths in annotation_paths(folder).values() for path in paths)
+    return (*(folder / name for name in names), *annotations)
+
+
+def load_mpi_inf_3dhp(config: DataConfig, data_dir: Path | None) -> PoseDataset:
+    """Load MPI-INF-3DHP, or a set in its format.
+
+    The 3D are taken as they are, in each camera's frame; 2D are normalised by the image width
+    (2048 x 2048; TS5 and TS6 1920 x 1080); frames are thinned by the configuration's stride.
+
+    Args:
+        config: Annotation, validation subject, and stride.
+        data_dir: Folder with `data_train_3dhp.npz`, and with `data_test_3dhp.npz` or the
+            official `TSk/annot_data.mat`.
+
+    Returns:
+        The data set; frames of the test sequences that are not valid are not scored.
+
+    Raises:
+        DataError: Files are missing or malformed.
+        UnsafeDataError: A file asks for code to be run, or leads out of the folder.
+    """
+    folder = require_folder(data_dir, dataset="mpi_inf_3dhp", cure=HOW_TO_GET)
+    source = _read(config, folder)
+    known = {key: item.row.source for key, item in source.sequences.items() if item.row.source}
+    assigned, note = assign_splits(
+        source.sequences, known, test_subjects=TEST_SUBJECTS, val_subject=config.val_subject
+    )
+    notes = [*source.notes, note]
+    sequences: list[SequenceInfo] = []
+    splits: dict[str, PoseSplit] = {}
+    for split in ("train", "val", "test"):
+        builder = SplitBuilder(
+            first_sequence=len(sequences), stride=config.stride, skeleton=MPI_INF_3DHP_17
+        )
+        for key in (key for key, name in assigned.items() if name == split):
+            _add_views(builder, source, key, config.stride)
+        sequences.extend(builder.sequences)
+        splits[split] = builder.build()
+    return PoseDataset("mpi_inf_3dhp", MPI_INF_3DHP_17, tuple(sequences), splits, tuple(notes))
+
+
+def _read(config: DataConfig, folder: Path) -> _Source:
+    """Read everything of the folder that the configuration asks for."""
+    notes: list[str] = []
+    (training_path,) = find_files(folder, (TRAINING_FILE,), cure=HOW_TO_GET)
+    test_views = _test_views(config, folder, notes)
+    training = read_training_npz(training_path, notes)
+    table = folder / SEQUENCES_FILE
+    rows = read_recordings_by_sequence(table)
+    if rows:
+        notes.append(f"{SEQUENCES_FILE} names the recording behind each sequence")
+    unknown = RecordingRow(None, None)
+    sequences: dict[SequenceKey, _Sequence] = {}
+    for name, entry in training.items():
+        subject, action = name.split(" ")
+        row = rows.get(name, unknown)
+        sequences[subject, action] = _Sequence(entry.views, row.fps or entry.fps, row, name)
+    test_fps = _test_frame_rate({entry.fps for entry in training.values()}, notes)
+    for name, view in test_views.items():
+        row = rows.get(name, unknown)
+        sequences[name, name] = _Sequence({TEST_VIEW: view}, row.fps or test_fps, row, name)
+    return _Source(sequences, _cameras(folder, sequences, notes), notes)
+
+
+def _test_views(config: DataConfig, folder: Path, notes: list[str]) -> dict[str, View]:
+    """The test sequences, from the npz file or the MATLAB files."""
+    if config.annotation == "univ_annot3" and os.path.lexists(folder / TEST_FILE):
+        find_files(folder, (TEST_FILE,), cure=HOW_TO_GET)
+        views = read_test_npz(folder / TEST_FILE, notes)
+        notes.append(
+            f"{TEST_FILE} does not say whether its 3D are univ_annot3 or annot3; P-STMO's "
+            "published files hold univ_annot3"
+        )
+    else:
+        views = read_annotations(folder, config.annotation, notes)
+        if not views:
+            raise DataError(_no_test_data(config, folder))
+        notes.append(
+            f"test: {config.annotation} of annot_data.mat; {TRAINING_FILE} does not say which 3D "
+            "it holds, and it should be the same"
+        )
+    missing = [subject for subject in TEST_SUBJECTS if subject not in views]
+    if missing:
+        notes.append(
+            f"test: {', '.join(missing)} missing; figures cannot be compared with published ones"
+        )
+    return views
+
+
+def _no_test_data(config: DataConfig, folder: Path) -> str:
+    """What to do when no file has the test sequences that are asked for."""
+    present = first_few(sorted((path.name for path in folder.iterdir()), key=natural_key))
+    if config.annotation == "annot3":
+        return (
+            f"{folder}: annotation='annot3' needs the official TS1/annot_data.mat to "
+            f"TS6/annot_data.mat, found {present}; put the folders TS1 to TS6 there, or leave "
+            "annotation out"
+        )
+    return (
+        f"{folder}: looked for {TEST_FILE} and for TS1/annot_data.mat to TS6/annot_data.mat, "
+        f"found {present}; {HOW_TO_GET}"
+    )
+
+
+def _test_frame_rate(training: set[float], notes: list[str]) -> float:
+    """The test files record no frame rate: that of all training sequences, else 25."""
+    fps = next(iter(training)) if len(training) == 1 else DEFAULT_TEST_FPS
+    notes.append(f"test: the files record no frame rate, {fps:g} per second are assumed")
+    return fps
+
+
+def _cameras(
+    folder: Path, sequences: Mapping[SequenceKey, _Sequence], notes: list[str]
+) -> dict[CameraKey, Camera]:
+    """The file's cameras; without it the published ones of the test set, where they fit."""
+    cameras = read_cameras(folder / CAMERAS_FILE)
+    published = not cameras
+    if published:
+        notes.append(
+            f"no {CAMERAS_FILE}: the training cameras' calibration is unknown, and 2D cannot be "
+            "compared with projected 3D there"
+        )
+        cameras = {(subject, TEST_VIEW): c for subject, c in PUBLISHED_TEST_CAMERAS.items()}
+    views = {
+        (subject, name): view
+        for (subject, _), sequence in sequences.items()
+        for name, view in sequence.views.items()
+    }
+    uncalibrated = [" ".join(key) for key in views if key not in cameras]
+    if uncalibrated and not published:
+        notes.append(f"{CAMERAS_FILE} lacks {first_few(uncalibrated)}; calibration unknown")
+    for key, view in views.items():
+        if key[1] == TEST_VIEW and key in cameras:
+            _check_test_camera(key, view, cameras, notes, published=published)
+    return cameras
+
+
+def _check_test_camera(
+    key: CameraKey,
+    view: View,
+    cameras: dict[CameraKey, Camera],
+    notes: list[str],
+    *,
+    published: bool,
+) -> None:
+    """Say how far the 2D lie off the projected 3D; forget a published camera of other images."""
+    median_px = reprojection_px(view, cameras[key])
+    if median_px <= NOTED_REPROJECTION_PX:
+        return
+    of_others = published and median_px > MAX_MEDIAN_REPROJECTION_PX
+    if of_others:
+        del cameras[key]
+        reason = "the published calibration is of other images; calibration unknown"
+    else:
+        reason = "univ_annot3, rescaled to another body size, does not reproject"
+    notes.append(f"{key[0]}: the 2D lie {median_px:.1f} px off the projected 3D; {reason}")
+
+
+def _add_views(builder: SplitBuilder, source: _Source, key: SequenceKey, stride: int) -> None:
+    """Add one sequence as each of its cameras sees it."""
+    subject, action = key
+    sequence = source.sequences[key]
+    for name in sorted(sequence.views, key=natural_key):
+        view = sequence.views[name]
+        info = SequenceInfo(
+            subject=subject,
+            action=action,
+            base_action=sequence.row.action or sequence.name,
+            view=name,
+            source=sequence.row.source,
+            fps=sequence.fps / stride,
+            camera=source.cameras.get((subject, name)),
+            image_size=image_size(subject),
+        )
+        points_m = view.points_mm.astype(np.float64) / 1000.0
+        builder.add(info, points_m, view.pixels, valid=view.valid)
