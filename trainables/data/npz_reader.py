@@ -10,7 +10,6 @@ sizes have been checked against the bytes that are really there.
 from __future__ import annotations
 
 import io
-import lzma
 import math
 import pickle
 import pickletools
@@ -32,13 +31,16 @@ NpzValue = Any
 """An array, or, from a pickled object array, dicts, lists, tuples, strings, numbers, arrays."""
 
 MAX_MEMBER_BYTES = 4 << 30
-"""Human3.6M's largest published member is about 0.6 GB."""
+"""Of one member, and of all that are read; Human3.6M's largest is about 0.6 GB."""
 MAX_COMPRESSION_RATIO = 100
 """Motion data shrink by a factor of 2 to 10; a zip bomb by up to 1032."""
 RATIO_CHECKED_FROM_BYTES = 64 << 20
+MAX_MEMBERS = 1000
+"""The files of the field have one to ten."""
 MAX_PICKLE_OPCODES = 20_000_000
 MAX_DEPTH = 32
 _DTYPE = re.compile(r"[<>|=]?([fiu][1248]|b1|[SU]\d{1,6}|O8?)")
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1  # bit of a zip member's flags
 _FORBIDDEN_OPCODES = frozenset(
     {
@@ -47,7 +49,7 @@ _FORBIDDEN_OPCODES = frozenset(
     }
 )
 _MALFORMED = (
-    *(EOFError, pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    *(EOFError, pickle.UnpicklingError, zipfile.BadZipFile, zlib.error),
     *(ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError),
     *(RuntimeError, MemoryError, SyntaxError, OSError),
 )
@@ -70,18 +72,16 @@ def read_npz(path: Path, keys: Collection[str] | None = None) -> dict[str, NpzVa
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            members = _members(archive, path)
             missing = sorted(set(keys or ()) - set(members))
             if missing:
                 raise DataError(
                     f"{path}: found the arrays {sorted(members)}, expected {missing} as well; "
                     "is this the right file?"
                 )
-            return {
-                name: _read_member(archive, info, path)
-                for name, info in members.items()
-                if keys is None or name in keys
-            }
+            wanted = {n: info for n, info in members.items() if keys is None or n in keys}
+            _check_sizes(list(wanted.values()), path)
+            return {name: _read_member(archive, info, path) for name, info in wanted.items()}
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except _MALFORMED as error:
@@ -91,21 +91,52 @@ def read_npz(path: Path, keys: Collection[str] | None = None) -> dict[str, NpzVa
         ) from error
 
 
+def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
+    """The members by the names of their arrays, each of which may occur once."""
+    infos = archive.infolist()
+    if len(infos) > MAX_MEMBERS:
+        raise UnsafeDataError(f"{path}: {len(infos)} members; refused, the limit is {MAX_MEMBERS}")
+    members: dict[str, zipfile.ZipInfo] = {}
+    for info in infos:
+        name = info.filename.removesuffix(".npy")
+        if name in members:
+            raise DataError(
+                f"{path}: holds the array {name!r} twice, and it is not clear which is meant; "
+                "copy or download it again"
+            )
+        members[name] = info
+    return members
+
+
+def _check_sizes(infos: list[zipfile.ZipInfo], path: Path) -> None:
+    """Refuse what would fill the memory, by member and all members together."""
+    whole = sum(info.file_size for info in infos), sum(info.compress_size for info in infos)
+    claims = [(f" [{info.filename}]", info.file_size, info.compress_size) for info in infos]
+    for name, size, packed in (*claims, ("", *whole)):
+        ratio = size / max(packed, 1)
+        if size > MAX_MEMBER_BYTES or (
+            size > RATIO_CHECKED_FROM_BYTES and ratio > MAX_COMPRESSION_RATIO
+        ):
+            raise UnsafeDataError(
+                f"{path}{name}: claims to unpack to {size} bytes ({ratio:.0f} times its size in "
+                f"the file); refused, the limits are {MAX_MEMBER_BYTES} bytes, and a factor of "
+                f"{MAX_COMPRESSION_RATIO} above {RATIO_CHECKED_FROM_BYTES} bytes"
+            )
+
+
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> NpzValue:
-    """Check a member's sizes, decompress it, decode it."""
+    """Decompress a member, never beyond the size that it claims, and decode it."""
     where = f"{path} [{info.filename}]"
     if info.flag_bits & _ENCRYPTED:
         raise DataError(f"{where}: encrypted, expected a plain npz file; decrypt it first")
-    ratio = info.file_size / max(info.compress_size, 1)
-    if info.file_size > MAX_MEMBER_BYTES or (
-        info.file_size > RATIO_CHECKED_FROM_BYTES and ratio > MAX_COMPRESSION_RATIO
-    ):
-        raise UnsafeDataError(
-            f"{where}: claims to unpack to {info.file_size} bytes ({ratio:.0f} times its size in "
-            f"the file); refused, the limits are {MAX_MEMBER_BYTES} bytes, and a factor of "
-            f"{MAX_COMPRESSION_RATIO} above {RATIO_CHECKED_FROM_BYTES} bytes"
+    if info.compress_type not in _METHODS:
+        # the others are unpacked without a bound by zipfile
+        raise DataError(
+            f"{where}: packed by method {info.compress_type}, which numpy does not write; "
+            "expected stored or deflated members, save the file again with numpy"
         )
-    return _decode_npy(archive.read(info), where)
+    with archive.open(info) as stream:
+        return _decode_npy(stream.read(info.file_size), where)
 
 
 def _decode_npy(data: bytes, where: str) -> NpzValue:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
+from tests.trainables.data.npz_writer import Calls, object_array, write_pickled
 from trainables.data import npz_reader
 from trainables.data.npz_reader import read_npz
 from trainables.errors import DataError, UnsafeDataError
@@ -23,32 +25,6 @@ from trainables.errors import DataError, UnsafeDataError
 on_files = settings(
     deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-
-
-def object_array(value: object) -> np.ndarray:
-    array = np.empty((), dtype=object)
-    array[()] = value
-    return array
-
-
-def write_pickled(path: Path, pickled: bytes, member: str = "data.npy") -> Path:
-    """An npz whose only member is an object array made of the given pickle."""
-    header = b"{'descr': '|O', 'fortran_order': False, 'shape': (), }"
-    header += b" " * (63 - (10 + len(header)) % 64) + b"\n"
-    body = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + pickled
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(member, body)
-    return path
-
-
-class Calls:
-    """Pickles into a call of any function."""
-
-    def __init__(self, function: Callable[..., Any], *arguments: object) -> None:
-        self.function, self.arguments = function, arguments
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[object, ...]]:
-        return self.function, self.arguments
 
 
 arrays = st_numpy.arrays(
@@ -293,11 +269,19 @@ def test_an_encrypted_file_is_refused(good_file: Path) -> None:
         read_npz(good_file)
 
 
-@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED])
-def test_a_member_that_does_not_decompress_is_a_data_error(tmp_path: Path, method: int) -> None:
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_packings_that_numpy_does_not_write_are_refused(tmp_path: Path, method: int) -> None:
+    np.save(tmp_path / "a.npy", np.arange(5000) % 77)
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", method) as archive:
+        archive.write(tmp_path / "a.npy", "data.npy")
+    with pytest.raises(DataError, match=rf"packed by method {method}, which numpy does not"):
+        read_npz(tmp_path / "a.npz")
+
+
+def test_a_member_that_does_not_decompress_is_a_data_error(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.save(tmp_path / "a.npy", np.arange(5000) % 77)
-    with zipfile.ZipFile(path, "w", method) as archive:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.write(tmp_path / "a.npy", "data.npy")
     np.testing.assert_array_equal(read_npz(path)["data"], np.arange(5000) % 77)
     content = bytearray(path.read_bytes())
@@ -330,6 +314,41 @@ def test_a_member_beyond_the_limit_is_refused(
     monkeypatch.setattr(npz_reader, "MAX_MEMBER_BYTES", 300)
     with pytest.raises(UnsafeDataError, match="the limits are 300 bytes"):
         read_npz(good_file)
+
+
+def test_many_small_bombs_are_refused_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(npz_reader, "RATIO_CHECKED_FROM_BYTES", 1 << 20)
+    small = np.zeros(1 << 16)  # half a MiB
+    np.savez_compressed(tmp_path / "a.npz", one=small, two=small, three=small)
+    assert sorted(read_npz(tmp_path / "a.npz", ("one",))) == ["one"]
+    with pytest.raises(UnsafeDataError, match=r"a\.npz: claims to unpack to 1573\d+ bytes"):
+        read_npz(tmp_path / "a.npz")
+
+
+def test_an_array_that_occurs_twice_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.arange(3))
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.write(tmp_path / "a.npy", "data.npy")
+        archive.write(tmp_path / "a.npy", "data")
+    with pytest.raises(DataError, match="holds the array 'data' twice"):
+        read_npz(tmp_path / "a.npz")
+
+
+def test_a_member_never_unpacks_beyond_the_size_that_it_claims(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "a.npz", data=np.zeros(1 << 23))  # 64 MiB in 64 KiB
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    entry = content.find(b"PK\x01\x02")
+    content[entry + 24 : entry + 28] = (1000).to_bytes(4, "little")
+    (tmp_path / "a.npz").write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match="not a readable npz file"):
+            read_npz(tmp_path / "a.npz")
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_header_that_promises_more_than_there_is_is_refused(tmp_path: Path) -> None:
