@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from search_spaces import SpaceError
 from trainables.builders import build_backbone, build_loss_net
 from trainables.config import BackboneName, DatasetName, TrainingConfig
+from trainables.data.dataset import PoseDataset
 from trainables.errors import ShapeError, TrainableError
 from trainables.seal.lifting import middle_frames, window_of
 from trainables.seal.objectives import pose_loss
-from trainables.skeletons import Skeleton
 from tuner.errors import ConfigurationError
 from tuner.greedy_config import describe_faults
 
@@ -68,20 +68,21 @@ def refuse_decided(
         raise ConfigurationError(f"--set {', '.join(found)}: {cure}")
 
 
-def check_nets(training: TrainingConfig, skeleton: Skeleton) -> None:
+def check_nets(training: TrainingConfig, dataset: PoseDataset) -> None:
     """Build both nets and let two poses through, so that a bad option is found now.
 
     Raises:
         TrainableError: If an option is unknown or does not fit.
         ConfigurationError: If the nets do not fit the data.
     """
-    frames = training.data.frames
+    skeleton, frames = dataset.skeleton, training.data.frames
     clips = "single frames" if frames == 1 else f"clips of {frames} frames"
     with torch.no_grad():
         try:
             pose_net = build_backbone(training, skeleton)
             loss_net = build_loss_net(training, skeleton)
             window = window_of(pose_net)
+            _check_order(training, dataset, max(frames, window.frames))
             for count in {frames, window.frames}:  # validation lifts a window at a time
                 x = torch.zeros(2, count, skeleton.num_joints, 2)
                 y = pose_net(x)
@@ -95,3 +96,15 @@ def check_nets(training: TrainingConfig, skeleton: Skeleton) -> None:
                 f"{training.loss_net} with loss_net_options {training.loss_net_options} do not "
                 f"take {clips} of {skeleton.num_joints} joints: {error}"
             ) from error
+
+
+def _check_order(training: TrainingConfig, dataset: PoseDataset, frames: int) -> None:
+    """Refuse clips of poses that do not follow one another in time."""
+    loose = sum(not info.ordered for info in dataset.sequences)
+    if frames > 1 and loose:
+        raise ConfigurationError(
+            f"{training.backbone} with data.frames={training.data.frames} needs clips of {frames} "
+            f"frames, but {loose} of the {len(dataset.sequences)} sequences of data set "
+            f"{dataset.name!r} are loose poses, which do not follow one another in time; set "
+            "data.frames=1, and use a single-frame backbone"
+        )

@@ -72,7 +72,7 @@ def plan_greedy(config: GreedyConfig) -> Plan:
         read = partial(load_dataset, training.data, config.data_dir, cache=data_cache())
         dataset = collect(faults, read)
         if dataset is not None:
-            collect(faults, partial(check_nets, training, dataset.skeleton))
+            collect(faults, partial(check_nets, training, dataset))
     if dataset is None or faults:
         raise ConfigurationError.from_faults(faults)
     training, protocol = _search(config, space, dataset.content_hash())

@@ -81,7 +81,7 @@ def plan_training(request: TrainingRequest) -> TrainingPlan:
         read = partial(load_dataset, training.data, request.data_dir, cache=data_cache())
         dataset = collect(faults, read)
         if dataset is not None:
-            collect(faults, partial(check_nets, training, dataset.skeleton))
+            collect(faults, partial(check_nets, training, dataset))
     if dataset is None or faults:
         raise ConfigurationError.from_faults(faults)
     training = _training_config(request, dataset.content_hash())

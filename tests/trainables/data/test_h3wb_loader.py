@@ -243,11 +243,6 @@ def test_refuses_folds_that_cannot_be_read(few: Path, npz_folder: Path) -> None:
         load_h3wb(H3WB, npz_folder)
 
 
-def test_refuses_clips_of_loose_poses(json_folder: Path) -> None:
-    with pytest.raises(DataError, match=r"data\.frames=9 asks for clips.*set data\.frames=1"):
-        load_dataset(DataConfig(name="h3wb", frames=9), json_folder)
-
-
 def test_refuses_too_few_samples(tmp_path: Path, samples: dict[str, Sample]) -> None:
     four = write_json(tmp_path / "four", {n: samples[n] for n in map(str, range(4))})
     with pytest.raises(DataError, match=r"4 poses cannot be cut into 5 folds"):

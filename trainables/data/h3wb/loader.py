@@ -18,7 +18,6 @@ from trainables.data.h3wb.samples import Samples, Take
 from trainables.data.h36m.cameras import CAMERAS
 from trainables.data.source_files import check_file, find_files, require_folder
 from trainables.data.splits import base_action
-from trainables.errors import DataError
 from trainables.skeletons import H3WB_133
 
 __all__ = ["h3wb_files", "load_h3wb"]
@@ -54,15 +53,9 @@ def load_h3wb(config: DataConfig, data_dir: Path | None) -> PoseDataset:
         The data set; all of its sequences are loose poses.
 
     Raises:
-        DataError: Files are missing or malformed, or clips are asked for.
+        DataError: Files are missing or malformed.
         UnsafeDataError: A file asks for code to be run.
     """
-    if config.frames > 1:
-        raise DataError(
-            f"data.frames={config.frames} asks for clips, but the samples of H3WB are single "
-            "frames that do not follow one another in time; set data.frames=1, and use a "
-            "single-frame backbone"
-        )
     folder = require_folder(data_dir, dataset="h3wb", cure=HOW_TO_GET)
     samples, notes = _read(folder)
     fold, source = assign_folds(samples, folder)
