@@ -31,6 +31,8 @@ from trainables.data.dataset import PoseDataset, PoseSplit
 from trainables.data.loading import load_dataset
 from trainables.errors import DataError, UnsafeDataError
 
+STAND_INS = Path(__file__).parents[4] / "shared" / "data"
+
 Change = Callable[[dict[str, Any]], None]
 
 
@@ -344,6 +346,20 @@ def test_real_loaders_give_the_same_with_and_without(
     for _ in range(2):
         assert_same(load_dataset(config, h36m, cache=tmp_path / "cache"), expected)
     assert len(list((tmp_path / "cache").glob("*.poses"))) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "folder"), [("h36m", "cmu_h36m"), ("mpi_inf_3dhp", "cmu_3dhp")])
+def test_stand_ins_are_the_same_with_and_without(tmp_path: Path, name: str, folder: str) -> None:
+    data_dir = STAND_INS / folder
+    if not data_dir.is_dir():
+        pytest.skip(f"{data_dir} is not there")
+    config = DataConfig.model_validate({"name": name, "stride": 4})
+    expected = load_dataset(config, data_dir)
+    for _ in range(2):
+        found = load_dataset(config, data_dir, cache=tmp_path)
+        assert_same(found, expected)
+        assert is_mapped(found)
 
 
 def test_errors_of_the_loader_are_the_same_with_a_cache(h36m: Path, tmp_path: Path) -> None:
