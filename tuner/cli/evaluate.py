@@ -68,7 +68,9 @@ def evaluate(
         str | None, typer.Option(help="2D key points [default: those of the training].")
     ] = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
-    stride: Annotated[int, typer.Option(help="Measure every how many-th frame.", min=1)] = 1,
+    stride: Annotated[
+        int | None, typer.Option(help="Measure every how many-th frame [default: all].", min=1)
+    ] = None,
     detail: Annotated[
         bool, typer.Option("--detail", help="Print the tables by sequence and by joint, too.")
     ] = False,

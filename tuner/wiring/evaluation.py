@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+from pydantic import ValidationError
 
 from trainables.config import (
     FIELDS_OF_DATA_SETS,
@@ -20,10 +21,12 @@ from trainables.config import (
 from trainables.data.dataset import PoseDataset
 from trainables.data.loading import load_dataset
 from trainables.metrics.report import EvaluationReport, Table
+from trainables.seal.lifting import window_of
 from tuner.adapters.mlflow_fetch import is_model_uri
 from tuner.errors import ConfigurationError
+from tuner.greedy_config import describe_faults
 from tuner.settings import Locations, data_cache
-from tuner.wiring.lifter import device_named, load_lifter, measure
+from tuner.wiring.lifter import Lifter, device_named, load_lifter, measure
 from tuner.wiring.targets import find_targets
 
 __all__ = ["SPLITS", "DataChoice", "Evaluation", "SystemReport", "evaluate_named", "ordinal"]
@@ -41,14 +44,15 @@ class DataChoice:
         data_dir: Folder of its files; None for where the training had them.
         keypoints: 2D key points; None for those of the training, `gt` on another data set.
         split: `train`, `val` or `test`.
-        stride: Every how many-th frame is measured, whatever the training used.
+        stride: Every how many-th frame is measured; None for all, whatever the training used,
+            but for a net that looks at neighbours, which get those at its training's distance.
     """
 
     dataset: str | None = None
     data_dir: Path | None = None
     keypoints: str | None = None
     split: str = "test"
-    stride: int = 1
+    stride: int | None = None
 
 
 @dataclass(frozen=True)
@@ -168,7 +172,7 @@ def evaluate_named(
         loaded: dict[DataConfig, tuple[DataConfig, PoseDataset]] = {}
         systems = []
         for target, lifter in zip(targets, lifters, strict=True):
-            wanted = _data_config(lifter.config.data, choice)
+            wanted = _data_config(lifter, choice)
             if wanted not in loaded:
                 kept = target.data_dir if wanted.name == lifter.config.data.name else None
                 loaded[wanted] = _load(wanted, choice.data_dir or kept)
@@ -236,15 +240,23 @@ def _check_choice(choice: DataChoice) -> None:
         raise ConfigurationError.from_faults(faults)
 
 
-def _data_config(trained_on: DataConfig, choice: DataChoice) -> DataConfig:
+def _data_config(lifter: Lifter, choice: DataChoice) -> DataConfig:
     """The data to measure on: as in the training, but for what the user chose."""
+    trained_on = lifter.config.data
     name = choice.dataset or trained_on.name
     keypoints = choice.keypoints or (trained_on.keypoints if name == trained_on.name else "gt")
-    changes: dict[str, Any] = {"stride": choice.stride, "content_hash": ""}
+    stride = choice.stride
+    if stride is None:
+        stride = 1 if window_of(lifter.net).frames == 1 else trained_on.stride
+    changes: dict[str, Any] = {"stride": stride, "content_hash": ""}
     if name != trained_on.name:
-        fields = DataConfig.model_fields
-        changes |= {field: fields[field].default for field in FIELDS_OF_DATA_SETS}
-    return trained_on.model_copy(update={**changes, "name": name, "keypoints": keypoints})
+        known = DataConfig.model_fields
+        changes |= {field: known[field].default for field in FIELDS_OF_DATA_SETS}
+    fields = trained_on.model_dump() | changes | {"name": name, "keypoints": keypoints}
+    try:
+        return DataConfig.model_validate(fields)
+    except ValidationError as error:
+        raise ConfigurationError.from_faults(describe_faults(error, prefix="data.")) from error
 
 
 def _load(wanted: DataConfig, data_dir: Path | None) -> tuple[DataConfig, PoseDataset]:
@@ -255,7 +267,7 @@ def _load(wanted: DataConfig, data_dir: Path | None) -> tuple[DataConfig, PoseDa
 def _check_stride(dataset: PoseDataset, choice: DataChoice) -> None:
     """Refuse a stride that leaves no two frames in a row, as if there had been no movement."""
     split = dataset.splits.get(choice.split)
-    if choice.stride == 1 or split is None or not len(split):
+    if choice.stride in (None, 1) or split is None or not len(split):
         return
     poses = np.unique(split.sequence, return_counts=True)[1]
     if poses.max() == 1:
