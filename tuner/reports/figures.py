@@ -30,6 +30,7 @@ CURVE_COLOURS = ("#1f6feb", "#8250df", "#1a7f37", "#57606a", "#0a7ea4", "#bf3989
 TEXT_COLOUR = "#24292f"
 OBJECTIVE_LABEL = "validation MPJPE (mm)"
 DOTS_PER_INCH = 140
+WIDTH_PER_METRIC = 1.14
 MAX_LABELLED_CURVES = 8
 
 
@@ -66,16 +67,20 @@ def to_png(figure: Figure) -> bytes:
 
 
 def comparison_figure(rows: Sequence[ComparisonRow]) -> Figure:
-    """Bars of baseline and SEAL, one panel per unit, of the metrics that are charted."""
-    rows = [row for row in rows if row.metric.charted]
-    units = list(dict.fromkeys(row.metric.unit for row in rows))
-    panels = [[row for row in rows if row.metric.unit == unit] for unit in units]
-    figure = Figure(figsize=(8.0, 3.2), layout="constrained")
-    grid = figure.add_gridspec(1, len(units), width_ratios=[len(panel) for panel in panels])
-    for column, (unit, panel) in enumerate(zip(units, panels, strict=True)):
+    """Bars of baseline and SEAL of the charted metrics, a panel per unit and direction."""
+    panels: dict[str, list[ComparisonRow]] = {}
+    for row in rows:
+        if row.metric.charted:
+            kind = "share correct" if row.metric.higher_is_better else "error"
+            panels.setdefault(f"{kind} on test ({row.metric.unit})", []).append(row)
+    widths = [len(panel) for panel in panels.values()]
+    size = (max(8.0, WIDTH_PER_METRIC * sum(widths)), 3.2)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.add_gridspec(1, len(panels), width_ratios=widths)
+    for column, (label, panel) in enumerate(panels.items()):
         axes = figure.add_subplot(grid[0, column])
         _bars(axes, panel)
-        axes.set_ylabel(f"error on test ({unit})")
+        axes.set_ylabel(label)
         if column == 0:
             axes.legend(frameon=False, ncols=2, loc="upper left")
     return figure

@@ -21,6 +21,7 @@ from tuner.reports.figures import figures_of, to_png
 from tuner.reports.run_summary import RunSummary, StageSummary
 from tuner.reports.tables import (
     comparison_rows,
+    direction_note,
     duration_text,
     headline,
     next_steps,
@@ -83,11 +84,13 @@ def _context(
     pictures: Mapping[str, bytes],
 ) -> dict[str, Any]:
     inline = {name: base64.b64encode(data).decode() for name, data in pictures.items()}
+    comparison = comparison_rows(summary)
     return {
         "summary": summary,
         "headline": headline(summary),
         "selection_note": selection_note(summary),
-        "comparison": comparison_rows(summary),
+        "comparison": comparison,
+        "direction_note": direction_note(comparison),
         "stages": [
             (stage, row, _trial_columns(stage), histories[stage.name].spec.definition)
             for stage, row in zip(summary.stages, stage_rows(summary), strict=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tuner.protocol.selection import format_value
@@ -16,6 +16,7 @@ __all__ = [
     "Metric",
     "StageRow",
     "comparison_rows",
+    "direction_note",
     "duration_text",
     "headline",
     "next_steps",
@@ -33,7 +34,7 @@ REPORT_FILE = "report/report.html"
 
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is shown. All are errors: lower is better.
+    """How a metric is shown.
 
     Attributes:
         key: Its name in results.
@@ -41,6 +42,7 @@ class Metric:
         unit: Its unit.
         meaning: One line for people.
         charted: Whether it has a bar in the comparison; the table has all.
+        higher_is_better: Whether it counts what is right; the others are errors.
     """
 
     key: str
@@ -48,6 +50,7 @@ class Metric:
     unit: str
     meaning: str
     charted: bool = True
+    higher_is_better: bool = False
 
 
 METRICS: tuple[Metric, ...] = (
@@ -81,6 +84,38 @@ METRICS: tuple[Metric, ...] = (
         "error of each joint's movement from one frame to the next",
         charted=False,
     ),
+    Metric("pck", "PCK", "%", "share of joints within 150 mm of the truth", higher_is_better=True),
+    Metric(
+        "auc",
+        "AUC",
+        "%",
+        "mean PCK at 31 distances from 0 to 150 mm",
+        higher_is_better=True,
+    ),
+    Metric(
+        "auc_30",
+        "AUC without 0 mm",
+        "%",
+        "mean PCK at the 30 distances from 5 to 150 mm",
+        charted=False,
+        higher_is_better=True,
+    ),
+    Metric(
+        "sequence_pck",
+        "PCK, mean of sequences",
+        "%",
+        "every sequence counts the same",
+        charted=False,
+        higher_is_better=True,
+    ),
+    Metric(
+        "sequence_auc",
+        "AUC, mean of sequences",
+        "%",
+        "every sequence counts the same",
+        charted=False,
+        higher_is_better=True,
+    ),
     Metric("lse", "LSE", "%", "difference in length between left and right limbs"),
     Metric("lle", "LLE", "%", "error of limb lengths"),
     Metric("bsle", "BSLE", "%", "error of the lengths of all body segments"),
@@ -96,7 +131,7 @@ class ComparisonRow:
         metric: Which.
         baseline: The baseline's value.
         seal: SEAL's value; None while it is not known.
-        difference: SEAL minus baseline; negative is better.
+        difference: SEAL minus baseline.
         percent: The difference in percent of the baseline; None if that is 0.
     """
 
@@ -105,6 +140,13 @@ class ComparisonRow:
     seal: float | None
     difference: float | None
     percent: float | None
+
+    @property
+    def better(self) -> bool | None:
+        """Whether SEAL is better; None if it is equal or not known."""
+        if not self.difference:
+            return None
+        return (self.difference > 0) == self.metric.higher_is_better
 
 
 @dataclass(frozen=True)
@@ -154,6 +196,16 @@ def comparison_rows(summary: RunSummary) -> list[ComparisonRow]:
         for metric in METRICS
         if baseline is not None and metric.key in baseline
     ]
+
+
+def direction_note(rows: Sequence[ComparisonRow]) -> str:
+    """Which way is better: `lower is better`, or which metrics differ from that."""
+    higher = [
+        row.metric.label for row in rows if row.metric.higher_is_better and row.metric.charted
+    ]
+    if not higher:
+        return "lower is better"
+    return f"lower is better; {' and '.join(higher)}: higher is better"
 
 
 def stage_rows(summary: RunSummary) -> list[StageRow]:

@@ -14,6 +14,7 @@ from tuner.reports.run_summary import RunSummary
 from tuner.reports.tables import (
     ComparisonRow,
     comparison_rows,
+    direction_note,
     duration_text,
     headline,
     next_steps,
@@ -50,12 +51,12 @@ def render_summary(summary: RunSummary) -> RenderableType:
 
 def _comparison_table(rows: Sequence[ComparisonRow]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", title_style="bold")
-    table.title = "Test split: baseline against SEAL (lower is better)"
+    table.title = f"Test split: baseline against SEAL ({direction_note(rows)})"
     table.add_column("metric")
     for name in ("baseline", "SEAL", "difference", "percent"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        style = "" if row.difference is None else ("green" if row.difference < 0 else "red")
+        style = "" if row.better is None else ("green" if row.better else "red")
         table.add_row(
             f"{row.metric.label} ({row.metric.unit})",
             f"{row.baseline:.2f}",

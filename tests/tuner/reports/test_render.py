@@ -19,6 +19,22 @@ BuildRun = Callable[..., dict[str, StudyHistory]]
 CURVES = (((1, 90.0), (2, 61.0)), ((1, 88.0), (2, 60.0)), ())
 
 
+def test_more_of_pck_is_shown_as_better(build_run: BuildRun, tmp_path: Path) -> None:
+    histories = build_run()
+    summary = summarise("demo", histories)
+    assert summary.baseline is not None
+    assert summary.seal is not None
+    for value, name in ((91.8, "better"), (89.8, "worse")):
+        baseline = replace(summary.baseline, test={"mpjpe_mm": 66.0, "pck": 90.8})
+        seal = replace(summary.seal, test={"mpjpe_mm": 62.0, "pck": value})
+        write_report(replace(summary, baseline=baseline, seal=seal), histories, tmp_path)
+        page = (tmp_path / "report.html").read_text()
+        row = page.split("<tr><td>PCK (%)</td>")[1].split("</tr>")[0]
+        assert re.findall(r'class="number (\w+)"', row) == [name, name]
+        assert "lower is better; PCK: higher is better." in page
+        assert "lower is better; PCK: higher is better." in (tmp_path / "report.md").read_text()
+
+
 def test_a_finished_run_writes_every_file(build_run: BuildRun, tmp_path: Path) -> None:
     histories = build_run()
     first = histories["1-lr_p"]

@@ -12,6 +12,7 @@ from tuner.reports.run_summary import RunSummary
 from tuner.reports.summary import summarise
 from tuner.reports.tables import (
     comparison_rows,
+    direction_note,
     duration_text,
     headline,
     next_steps,
@@ -46,6 +47,42 @@ def test_comparison_has_differences_and_percent(build_run: BuildRun) -> None:
     assert rows[0].percent == pytest.approx(100 * (62.178 - 66.4) / 66.4)
     assert rows[3].difference == pytest.approx(63.0 - 67.5)
     assert rows[6].difference == pytest.approx(0.35)
+
+
+def with_pck(summary: RunSummary, baseline: float, seal: float) -> RunSummary:
+    tested = [summary.baseline, summary.seal]
+    parts = []
+    for configuration, value in zip(tested, (baseline, seal), strict=True):
+        assert configuration is not None
+        assert configuration.test is not None
+        figures = {**configuration.test, "pck": value, "auc": value / 2}
+        parts.append(replace(configuration, test=figures))
+    return replace(summary, baseline=parts[0], seal=parts[1])
+
+
+@pytest.mark.parametrize(
+    ("seal", "better"), [(91.8, True), (90.0, False), (90.8, None)], ids=["more", "less", "same"]
+)
+def test_of_pck_and_auc_more_is_better(
+    build_run: BuildRun, seal: float, better: bool | None
+) -> None:
+    summary = with_pck(summarise("demo", build_run()), 90.8, seal)
+    rows = {row.metric.key: row for row in comparison_rows(summary)}
+    assert rows["pck"].better is better
+    assert rows["auc"].better is better
+    assert rows["pck"].difference == pytest.approx(seal - 90.8)
+    assert rows["mpjpe_mm"].better is True
+    assert rows["bsle"].better is False
+    text = shown(summary)
+    assert "lower is better; PCK and AUC: higher is better" in " ".join(text.split())
+    assert "PCK (%)" in text
+    assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def test_without_pck_lower_is_better(build_run: BuildRun) -> None:
+    summary = summarise("demo", build_run())
+    assert direction_note(comparison_rows(summary)) == "lower is better"
+    assert "PCK" not in shown(summary)
 
 
 def test_a_perfect_baseline_has_no_percent(build_run: BuildRun) -> None:
