@@ -11,6 +11,7 @@ from tuner.cli._data_output import print_checks, print_inspection
 from tuner.cli._output import print_json
 from tuner.cli._places import JsonOption
 from tuner.errors import ConfigurationError
+from tuner.settings import data_cache
 
 if TYPE_CHECKING:
     from trainables.config import DataConfig
@@ -95,7 +96,7 @@ def inspect(
     from trainables.data.inspection import inspect_dataset
     from trainables.data.loading import load_dataset
 
-    loaded = load_dataset(config, data_dir)
+    loaded = load_dataset(config, data_dir, cache=data_cache())
     found = inspect_dataset(loaded)
     if figure is not None:
         from tuner.reports.skeleton_sheet import render_sheet
