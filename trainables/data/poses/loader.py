@@ -19,7 +19,7 @@ from trainables.data.poses.table import PoseTable
 from trainables.data.splits import base_action, hold_out_validation
 from trainables.errors import DataError
 
-__all__ = ["load_poses", "load_poses_file"]
+__all__ = ["build_dataset", "load_poses", "load_poses_file"]
 
 SPLIT_NAMES = ("train", "val", "test")
 _OF_SEQUENCE = ("subject", "action", "split", "source", "base_action")
@@ -62,7 +62,17 @@ def load_poses(config: DataConfig, data_dir: Path | None) -> PoseDataset:
 
 def load_poses_file(config: DataConfig, path: Path) -> PoseDataset:
     """Load a poses file of any name; see `load_poses`."""
-    table = read_table(path)
+    return build_dataset(config, read_table(path), path)
+
+
+def build_dataset(config: DataConfig, table: PoseTable, path: Path) -> PoseDataset:
+    """Turn a table into a data set; see `load_poses`.
+
+    Args:
+        config: As for `load_poses`.
+        table: The rows.
+        path: Their file, for messages.
+    """
     notes = list(table.metadata.notes)
     found = list(_sequences(table, path, notes, config.stride))
     assigned = _assign_splits(found, config.val_subject, path, notes)
