@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["register_convert"]
 
 HELP = """
-Write a data set, or BVH motion files, as a poses file (docs/data.md) for `--dataset poses`.
+Write a data set, or BVH motion files, as a poses file (docs/own_data.md) for `--dataset poses`.
 
 The 2D of BVH files is simulated: the exact projection by virtual cameras.
 

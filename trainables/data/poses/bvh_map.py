@@ -78,7 +78,7 @@ class FileFacts(_Strict):
 
 
 class BvhMap(_Strict):
-    """A map; docs/data.md describes it for users.
+    """A map; docs/own_data.md describes it for users.
 
     Attributes:
         skeleton: Name or description of our skeleton.

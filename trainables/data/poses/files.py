@@ -17,7 +17,7 @@ from trainables.errors import DataError
 __all__ = ["FILE_NAMES", "find_poses_file", "poses_files", "read_table", "write_table"]
 
 FILE_NAMES = ("poses.npz", "poses.parquet")
-CURE = "write one with `tuner data convert`, or as docs/data.md describes it"
+CURE = "write one with `tuner data convert`, or as docs/own_data.md describes it"
 
 
 def poses_files(config: DataConfig, folder: Path) -> tuple[Path, ...]:

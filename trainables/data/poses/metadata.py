@@ -72,7 +72,7 @@ class CameraEntry(_Strict):
 
 
 class PosesMetadata(_Strict):
-    """The metadata of a poses file; docs/data.md describes it for users.
+    """The metadata of a poses file; docs/own_data.md describes it for users.
 
     Attributes:
         format_version: Of this form.
