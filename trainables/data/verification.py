@@ -16,6 +16,8 @@ __all__ = ["faults", "shared_between_splits", "verify_dataset"]
 
 SPLIT_NAMES = ("train", "val", "test")
 THIGH_RANGE_M = (0.2, 0.8)
+SPAN_RANGE = (0.02, 20.0)
+"""Size of a pose in its image, which is 2 wide: from 10 of 1000 pixels to ten times the image."""
 MIN_KNEES_FORWARD = 0.5
 ORIGIN_TOLERANCE_M = 2e-6
 """A mean of rounded joints; a root joint itself is at 0 exactly."""
@@ -83,7 +85,15 @@ def _array_faults(split: PoseSplit, dataset: PoseDataset) -> list[str]:
 
 def _pose_faults(split: PoseSplit, skeleton: Skeleton) -> list[str]:
     found = []
-    sample = split.y[evenly(len(split))]
+    chosen = evenly(len(split))
+    sample = split.y[chosen]
+    span = float(np.median(np.ptp(split.x[chosen], axis=1).max(axis=1)))
+    low, high = SPAN_RANGE
+    if not low <= span <= high:
+        found.append(
+            f"the 2D of the median pose spans {span / 2:.4g} times the image's width, expected "
+            "pixels of that image; are the 2D normalised already, or of images of another size?"
+        )
     origin = split.y[:, skeleton.origin or (skeleton.root,)].mean(axis=1)
     if np.abs(origin).max() > ORIGIN_TOLERANCE_M:
         found.append("y is not root-relative: the root is not at 0")

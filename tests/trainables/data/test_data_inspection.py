@@ -13,8 +13,9 @@ import pytest
 
 from trainables.config import DataConfig
 from trainables.data.dataset import Camera, PoseDataset, PoseSplit
-from trainables.data.inspection import inspect_dataset
+from trainables.data.inspection import check_dataset, inspect_dataset
 from trainables.data.loading import load_dataset
+from trainables.data.plausibility import Check
 from trainables.data.verification import verify_dataset
 from trainables.errors import DataError
 from trainables.skeletons import H36M_17
@@ -71,6 +72,8 @@ def exchanged(split: PoseSplit) -> dict[str, Any]:
         (lambda split: {"y": split.y * 1000}, "test: the thigh measures .* millimetres"),
         (lambda split: {"y": split.y + 0.5}, "y is not root-relative"),
         (lambda split: {"y": -split.y}, "left and right are exchanged, or an axis is mirrored"),
+        (lambda split: {"x": split.x / 500}, "test: the 2D of the median pose spans 0.0"),
+        (lambda split: {"x": split.x * 500}, "images of another size"),
         (lambda split: {"x": split.x[:, :16]}, r"x is float32 \(\d+, 16, 2\), expected float32"),
         (lambda split: {"y": split.y.astype(np.float64)}, "y is float64 .* expected float32"),
         (lambda split: {"sequence": split.sequence + 9999}, "sequence numbers exceed the"),
@@ -149,6 +152,91 @@ def test_without_cameras_and_roots_the_projection_is_left_alone(dataset: PoseDat
     report = inspect_dataset(blind)
     assert report["problems"] == []
     assert "reprojection_px" not in report["splits"]["train"]
+
+
+def verdicts(dataset: PoseDataset, name: str, where: str = "test") -> list[Check]:
+    """The checks of a kind, of one split or of everything."""
+    return [c for c in check_dataset(dataset) if c.name == name and c.where in (where, "all")]
+
+
+def test_every_check_of_the_bundled_set_is_passed(dataset: PoseDataset) -> None:
+    checks = check_dataset(dataset)
+    assert {check.verdict for check in checks} == {"ok"}
+    assert {check.where for check in checks} >= {"train", "val", "test", "all"}
+
+
+def test_frozen_frames_are_found(dataset: PoseDataset) -> None:
+    def frozen(split: PoseSplit) -> dict[str, Any]:
+        x, y = split.x.copy(), split.y.copy()
+        x[3:8], y[3:8] = x[2], y[2]  # of one sequence
+        return {"x": x, "y": y}
+
+    (check,) = verdicts(changed(dataset, frozen), "frozen frames")
+    assert check.verdict == "note"
+    assert check.message.startswith("test: 5 of ")
+
+
+def test_a_single_jump_is_found_and_placed(dataset: PoseDataset) -> None:
+    def jumping(split: PoseSplit) -> dict[str, Any]:
+        y = split.y.copy()
+        y[10, 13, 0] += 9.0
+        return {"y": y}
+
+    (check,) = verdicts(changed(dataset, jumping), "jumps, fastest joint")
+    info = dataset.sequences[dataset.splits["test"].sequence[10]]
+    assert check.verdict == "problem"
+    assert "a joint jumps in 2 of" in check.message
+    assert f"{info.subject} {info.action!r} {info.view}, frame" in check.message
+    assert check.message.endswith("l_wrist")
+
+
+def exchanged_2d(split: PoseSplit) -> dict[str, Any]:
+    order = np.arange(17)
+    order[list(H36M_17.left)], order[list(H36M_17.right)] = H36M_17.right, H36M_17.left
+    return {"x": split.x[:, order]}
+
+
+def test_an_exchange_of_left_and_right_in_2d_is_found(dataset: PoseDataset) -> None:
+    (check,) = verdicts(changed(dataset, exchanged_2d), "2D left/right swapped")
+    assert check.verdict == "problem"
+    assert "have the 2D of left and right exchanged" in check.message
+
+
+def test_a_split_that_repeats_another_seen_by_other_cameras_is_found(
+    dataset: PoseDataset,
+) -> None:
+    """Neither the names nor the cameras give it away, only the poses."""
+    val = dataset.splits["val"]
+    turned = val.y[:, :, [2, 1, 0]] * np.asarray([1, 1, -1], np.float32)
+    renamed = tuple(
+        dataclasses.replace(info, subject=f"new{info.subject}", source=None)
+        for info in dataset.sequences
+    )
+    copied_split = dataclasses.replace(val, y=np.ascontiguousarray(turned), root=None)
+    same = dataclasses.replace(
+        dataset, sequences=renamed, splits={**dataset.splits, "test": copied_split}
+    )
+    (check,) = verdicts(same, "shared poses", "all")
+    assert check.verdict == "problem"
+    assert "of test (100% in val)" in check.message
+
+
+def test_a_joint_behind_the_camera_is_found(dataset: PoseDataset) -> None:
+    def behind(split: PoseSplit) -> dict[str, Any]:
+        assert split.root is not None
+        root = split.root.copy()
+        root[5, 2] = -3.0
+        return {"root": root}
+
+    (check,) = verdicts(changed(dataset, behind), "behind the camera")
+    assert check.verdict == "problem"
+    assert check.message.startswith("test: 1 of ")
+
+
+def test_what_has_no_poses_is_not_looked_at_further(dataset: PoseDataset) -> None:
+    empty = changed(dataset, lambda split: {"x": split.x[:0], "y": split.y[:0]})
+    checks = check_dataset(empty)
+    assert [check.message for check in checks] == ["test: no poses"]
 
 
 def test_a_wrong_camera_is_found(dataset: PoseDataset) -> None:
