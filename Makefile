@@ -13,7 +13,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 demo"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-	  --editable '.[dev,dashboard,postgresql]'
+	  --editable '.[bvh,dashboard,dev,postgresql]'
 	touch $@
 
 demo: setup ## the main job on the bundled data: about 5 minutes on 2 CPU cores
