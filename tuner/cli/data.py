@@ -10,6 +10,7 @@ import typer
 from tuner.cli._data_output import print_checks, print_inspection
 from tuner.cli._output import print_json
 from tuner.cli._places import JsonOption
+from tuner.cli.data_convert import register_convert
 from tuner.errors import ConfigurationError
 from tuner.settings import data_cache
 
@@ -71,9 +72,10 @@ FigureOption = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    data = typer.Typer(help="Look at data sets, check them.", no_args_is_help=True)
+    data = typer.Typer(help="Look at data sets, check them, convert them.", no_args_is_help=True)
     data.command("inspect", help=INSPECT_HELP)(inspect)
     data.command("verify", help=VERIFY_HELP)(verify)
+    register_convert(data)
     app.add_typer(data, name="data")
 
 

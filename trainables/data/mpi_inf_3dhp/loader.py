@@ -233,6 +233,7 @@ def _add_views(builder: SplitBuilder, source: _Source, key: SequenceKey, stride:
     sequence = source.sequences[key]
     for name in sorted(sequence.views, key=natural_key):
         view = sequence.views[name]
+        camera = source.cameras.get((subject, name))
         info = SequenceInfo(
             subject=subject,
             action=action,
@@ -240,8 +241,8 @@ def _add_views(builder: SplitBuilder, source: _Source, key: SequenceKey, stride:
             view=name,
             source=sequence.row.source,
             fps=sequence.fps / stride,
-            camera=source.cameras.get((subject, name)),
-            image_size=image_size(subject),
+            camera=camera,
+            image_size=image_size(subject) if camera is None else None,
         )
         points_m = view.points_mm.astype(np.float64) / 1000.0
         builder.add(info, points_m, view.pixels, valid=view.valid)
