@@ -269,7 +269,9 @@ def evaluate_checkpoint(
     pose_net = build_backbone(config, dataset.skeleton)
     pose_net.load_state_dict(found.state["pose_net"])
     data = load_split(dataset, split, device=device, dtype=torch.float32)
-    metrics = dict(report_poses(pose_net.to(device), data, dataset.skeleton).figures)
+    metrics = dict(
+        report_poses(pose_net.to(device), data, dataset.skeleton, flip=config.eval_flip).figures
+    )
     named = {f"{split}_{name}": value for name, value in metrics.items()}
     epoch, step = int(found.state["epoch"]), int(found.state["step"])
     require_finite(named, epoch=epoch, step=step, last_finite={})

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from trainables.builders import build_backbone
 from trainables.checkpoint import load_checkpoint
 from trainables.config import TrainingConfig
+from trainables.seal.lifting import lift_sequence
 from trainables.skeletons.description import skeleton_from_reference
 
 __all__ = ["PoseLifterModel"]
@@ -34,19 +35,26 @@ class PoseLifterModel(mlflow.pyfunc.PythonModel):
         """Build the net and load its weights (weights only, strictly)."""
         facts = json.loads(Path(context.artifacts["config"]).read_text(encoding="utf-8"))
         config = TrainingConfig.model_validate(facts["training_config"])
-        net = build_backbone(config, skeleton_from_reference(facts["skeleton"]))
+        self._skeleton = skeleton_from_reference(facts["skeleton"])
+        self._flip = config.eval_flip
+        net = build_backbone(config, self._skeleton)
         checkpoint = load_checkpoint(Path(context.artifacts["checkpoint"]))
         net.load_state_dict(checkpoint.state["pose_net"])
         self._net = net.eval()
 
     # MLflow reads the hint of model_input as a schema, except for this very class.
     def predict(self, context: Any, model_input: np.ndarray) -> NDArray[np.float32]:
-        """Lift poses (N, J, 2) to (N, J, 3), metres, root-relative."""
+        """Lift poses (N, J, 2) to (N, J, 3), metres, root-relative.
+
+        They are taken for one sequence in order of time if the net looks at neighbours.
+        """
         del context
         x = torch.from_numpy(np.array(model_input, dtype=np.float32, order="C"))
         with torch.inference_mode():
-            parts = [self._net(part.unsqueeze(1))[:, 0] for part in torch.split(x, _CHUNK)]
-        y: NDArray[np.float32] = torch.cat(parts).numpy()
+            lifted = lift_sequence(
+                self._net, x, self._skeleton, flip=self._flip, batch_size=_CHUNK
+            )
+        y: NDArray[np.float32] = lifted.numpy()
         return y
 
 

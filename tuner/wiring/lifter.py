@@ -20,6 +20,7 @@ from trainables.errors import DataError
 from trainables.metrics.report import EvaluationReport
 from trainables.seal.device_data import load_split
 from trainables.seal.evaluate import report_poses
+from trainables.seal.lifting import lift_sequence
 from trainables.seeding import make_deterministic
 from trainables.skeletons import Skeleton
 from trainables.skeletons.description import skeleton_from_reference
@@ -53,7 +54,7 @@ class Lifter:
 
     @torch.inference_mode()
     def lift(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Lift single poses.
+        """Lift poses, of one sequence and in order of time if the net looks at neighbours.
 
         Args:
             x: Normalised screen coordinates, (N, J, 2).
@@ -62,9 +63,14 @@ class Lifter:
             Root-relative joints in the camera's frame, metres, (N, J, 3).
         """
         make_deterministic()
-        parts = torch.split(torch.from_numpy(np.ascontiguousarray(x)), POSES_PER_BATCH)
-        lifted = [self.net(part.to(self.device).unsqueeze(1))[:, 0].cpu() for part in parts]
-        y: NDArray[np.float32] = torch.cat(lifted).numpy()
+        lifted = lift_sequence(
+            self.net,
+            torch.from_numpy(np.ascontiguousarray(x)).to(self.device),
+            self.skeleton,
+            flip=self.config.eval_flip,
+            batch_size=POSES_PER_BATCH,
+        )
+        y: NDArray[np.float32] = lifted.cpu().numpy()
         return y
 
 
@@ -137,7 +143,7 @@ def measure(lifter: Lifter, dataset: PoseDataset, split: str) -> EvaluationRepor
         )
     make_deterministic()
     data = load_split(dataset, split, device=lifter.device, dtype=torch.float32)
-    report = report_poses(lifter.net, data, dataset.skeleton)
+    report = report_poses(lifter.net, data, dataset.skeleton, flip=lifter.config.eval_flip)
     if not math.isfinite(report.figures["mpjpe_mm"]):
         raise RunFailedError(
             f"{lifter.checkpoint} predicts NaN or infinity on {split} of {dataset.name}"

@@ -118,9 +118,7 @@ def test_stride(dataset: PoseDataset) -> None:
 
 
 def test_other_key_points_are_refused() -> None:
-    with pytest.raises(
-        ValidationError, match="keypoints='cpn' has no effect on data set"
-    ):
+    with pytest.raises(ValidationError, match="keypoints='cpn' has no effect on data set"):
         DataConfig(keypoints="cpn")
 
 
