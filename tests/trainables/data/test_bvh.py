@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -316,3 +317,11 @@ def test_an_unknown_map_is_refused() -> None:
 
 def test_the_root_is_written_as_exporters_do() -> None:
     assert joints_of(body())[0].channels == ROOT_CHANNELS
+
+
+def test_without_the_library_the_message_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pybvh", None)
+    with pytest.raises(DataError, match=r"needs pybvh.*pip install 'seal-pose-tuner\[bvh\]'"):
+        read_bvh(tmp_path / "a.bvh")

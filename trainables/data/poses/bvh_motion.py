@@ -5,14 +5,16 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pybvh
-from pybvh.rotations import euler_to_rotmat
 
 from trainables.data.cameras import Float64Array
 from trainables.data.poses.bvh_text import BvhText, scan_bvh
 from trainables.errors import DataError
+
+if TYPE_CHECKING:
+    from pybvh import Bvh
 
 __all__ = ["BvhMotion", "read_bvh"]
 
@@ -42,6 +44,13 @@ def read_bvh(path: Path) -> BvhMotion:
     Raises:
         DataError: The file cannot be read, or is malformed; names the line where it can.
     """
+    try:
+        import pybvh  # an extra: only who converts BVH files needs it
+    except ImportError as error:
+        raise DataError(
+            "reading BVH files needs pybvh, which is not installed; "
+            "pip install 'seal-pose-tuner[bvh]'"
+        ) from error
     scanned = scan_bvh(path)
     with tempfile.TemporaryDirectory() as folder:
         uniform = Path(folder) / "uniform.bvh"
@@ -62,11 +71,13 @@ def read_bvh(path: Path) -> BvhMotion:
     return BvhMotion(places, 1.0 / float(bvh.frame_time))
 
 
-def _moved(bvh: pybvh.Bvh, scanned: BvhText) -> Float64Array:
+def _moved(bvh: Bvh, scanned: BvhText) -> Float64Array:
     """How far position channels below the root move each node, (T, N, 3).
 
     A shift is in the frame of the joint's parent, and moves all that hangs on the joint.
     """
+    from pybvh.rotations import euler_to_rotmat
+
     topology = bvh.fk_topology
     turns = euler_to_rotmat(bvh.joint_angles, topology.euler_orders)
     frames, nodes = len(turns), len(topology.parent_idx)
