@@ -55,6 +55,10 @@ _MALFORMED = (
 )
 
 
+class _UnsupportedError(Exception):
+    """A file may be whole, but is of a kind that is not read."""
+
+
 def read_npz(path: Path, keys: Collection[str] | None = None) -> dict[str, NpzValue]:
     """Read arrays from an npz file without running code from it.
 
@@ -84,6 +88,11 @@ def read_npz(path: Path, keys: Collection[str] | None = None) -> dict[str, NpzVa
             return {name: _read_member(archive, info, path) for name, info in wanted.items()}
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
+    except _UnsupportedError as error:
+        raise DataError(
+            f"{path}: {error}; expected arrays of numbers or text, save the file again with "
+            "numpy.savez"
+        ) from error
     except _MALFORMED as error:
         raise DataError(
             f"{path}: not a readable npz file ({type(error).__name__}: {error}); it is truncated "
@@ -148,7 +157,7 @@ def _decode_npy(data: bytes, where: str) -> NpzValue:
     elif version == (2, 0):
         shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
     else:
-        raise ValueError(f"npy format version {version} is not supported")
+        raise _UnsupportedError(f"npy format version {version} is not supported")
     body = memoryview(data)[stream.tell() :]
     if not dtype.hasobject:
         return _array_from_bytes(body, shape, _plain_dtype(dtype.str), fortran=fortran)
@@ -161,9 +170,9 @@ def _decode_npy(data: bytes, where: str) -> NpzValue:
 
 
 def _plain_dtype(text: str) -> np.dtype[Any]:
-    """A simple dtype by its string; anything else is a ValueError."""
+    """A simple dtype by its string; anything else is an _UnsupportedError."""
     if _DTYPE.fullmatch(text) is None:
-        raise ValueError(f"arrays of type {text!r} are not supported")
+        raise _UnsupportedError(f"arrays of type {text!r} are not supported")
     return np.dtype(text)
 
 
@@ -213,6 +222,10 @@ class _PendingArray:
         self.state = state
 
 
+class _TamperingError(Exception):
+    """A pickle tries to change what builds its arrays."""
+
+
 class _Inert:
     """A callable that a pickle can call and nothing else: it has no state to overwrite."""
 
@@ -225,7 +238,7 @@ class _Inert:
         return self._function(*args)
 
     def __setstate__(self, state: object) -> None:
-        raise UnsafeDataError("the pickle tries to change what builds its arrays; refused")
+        raise _TamperingError
 
 
 def _latin1_bytes(text: object, encoding: object = "latin1") -> bytes:
@@ -299,15 +312,24 @@ def _audit_opcodes(data: bytes, where: str) -> None:
             module, _, name = str(argument).partition(" ")
             _allowed_global(module, name, where)
         elif opcode.name in _FORBIDDEN_OPCODES:
-            name = str(argument or "").replace(" ", ".")
-            raise UnsafeDataError(f"{where}: the pickle uses {opcode.name} {name}; refused")
+            name = f" {argument}".replace(" ", ".").replace(".", " ", 1) if argument else ""
+            raise UnsafeDataError(
+                f"{where}: the pickle uses {opcode.name}{name}, which plain data never need; "
+                "refused, get the data from its publisher"
+            )
         elif opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(data):
             raise ValueError(f"memo index {argument} is absurd")  # would allocate that much
 
 
 def _unpickle(data: bytes, where: str) -> NpzValue:
     _audit_opcodes(data, where)
-    loaded = _RestrictedUnpickler(data, where).load()
+    try:
+        loaded = _RestrictedUnpickler(data, where).load()
+    except _TamperingError as error:
+        raise UnsafeDataError(
+            f"{where}: the pickle tries to change what builds its arrays; refused, get the data "
+            "from its publisher"
+        ) from error
     return _resolve(loaded, {}, 0)
 
 

@@ -285,7 +285,7 @@ def _draw_3d(axes: Axes, data: SheetData, pose: SheetPose, azimuth_degrees: floa
     _draw_body(axes, data, _turned(centred, azimuth_degrees), size=1.5)
     axes.set_aspect("equal")
     axes.set_xlim(-REACH_M, REACH_M)
-    axes.set_ylim(-1.25 * REACH_M, REACH_M)
+    axes.set_ylim(-1.4 * REACH_M, REACH_M)
     axes.axis("off")
 
 

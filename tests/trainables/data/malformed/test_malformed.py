@@ -44,6 +44,9 @@ def cwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.setenv("TUNER_HOME", str(folder / "runs"))
+    cache = CacheFolder(tmp_path / "cache")
+    cache.prepare()  # the empty cache's own files are no leavings
+    monkeypatch.setenv("TUNER_DATA_CACHE", str(cache.path))
     return folder
 
 
@@ -68,17 +71,16 @@ def test_it_is_refused_runs_nothing_and_leaves_nothing(
     tmp_path: Path, cwd: Path, case: Case
 ) -> None:
     folder = spoiled_folder(case, tmp_path)
-    cache = CacheFolder(tmp_path / "cache")
-    cache.prepare()
     before = listing(tmp_path)
     with pytest.raises(DataError, match=re.compile(case.message, re.DOTALL)) as caught:
-        load_dataset(DataConfig(name=case.dataset), folder, cache=cache.path)
+        load_dataset(DataConfig(name=case.dataset), folder, cache=tmp_path / "cache")
     assert isinstance(caught.value, UnsafeDataError) == case.unsafe
     done = inspect_in_process(case, folder)
     assert (done.code, done.out) == (2, "")
     assert re.search(case.message, done.err, re.DOTALL)
     assert "Traceback" not in done.err
     assert done.err.startswith("tuner: ")
+    assert done.err.count("tuner: ") == 1
     assert listing(tmp_path) == before
 
 
@@ -124,8 +126,11 @@ STRANGE = [case for case in CASES if case.as_stranger]
 
 @pytest.mark.integration
 @pytest.mark.parametrize("case", STRANGE, ids=names(STRANGE))
-def test_what_may_not_be_read_is_refused(open_place: Path, case: Case) -> None:
+def test_what_may_not_be_read_is_refused(
+    open_place: Path, case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By another user's process, where this one may read everything."""
+    monkeypatch.setenv("TUNER_DATA_CACHE", "off")  # which is not that user's
     folder = spoiled_folder(case, open_place)
     done = inspect_as_stranger(case, folder)
     assert (done.code, done.out) == (2, "")
