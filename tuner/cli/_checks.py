@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 
 from tuner.cli._places import open_existing_store
 from tuner.errors import ConfigurationError, RunnerError, StoreError, TrackingError
-from tuner.settings import Locations, local_file
+from tuner.settings import Locations, data_cache, local_file
 from tuner.wiring.diagnostics import count_experiments, probe_ray, torch_devices
 
 __all__ = ["CHECKS", "Check", "CheckResult"]
@@ -162,6 +162,29 @@ def check_sample(_locations: Locations, _address: str) -> CheckResult:
     return CheckResult("sample data", "ok", f"poses: {sizes}")
 
 
+def check_data_cache(_locations: Locations, _address: str) -> CheckResult:
+    """The folder of decoded data sets; without one a run works, and starts later."""
+    from trainables.data.cache.folder import CacheFolder
+    from trainables.data.cache.manifest import CacheMissError
+
+    name, path = "data cache", data_cache()
+    if path is None:
+        return CheckResult(name, "ok", "off: data sets are decoded at every start")
+    if not path.exists():
+        above = _existing(path.parent)
+        if os.access(above, os.W_OK | os.X_OK):
+            return CheckResult(name, "ok", f"none yet; {path} will be made by the first run")
+        found = f"{path} cannot be made: {above} is not writable"
+        return CheckResult(name, "warn", found, "name another folder with TUNER_DATA_CACHE")
+    try:
+        CacheFolder(path).prepare()
+        size = sum(file.stat().st_size for file in path.iterdir())
+    except (CacheMissError, OSError) as error:
+        cure = "name another folder with TUNER_DATA_CACHE, or mend this one"
+        return CheckResult(name, "warn", f"{path}: {error}", cure)
+    return CheckResult(name, "ok", f"{size / GIB:.2f} GiB in {path}")
+
+
 CHECKS: Sequence[tuple[str, Check]] = (
     ("packages", check_packages),
     ("devices", check_devices),
@@ -169,6 +192,7 @@ CHECKS: Sequence[tuple[str, Check]] = (
     ("study store", check_study_store),
     ("tracking", check_tracking),
     ("sample data", check_sample),
+    ("data cache", check_data_cache),
     ("ray", check_ray),
 )
 

@@ -128,7 +128,8 @@ def _as_lists(value: object) -> object:
 def _per_action(value: object, path: Path, what: str) -> dict[str, dict[str, Any]]:
     """Check the nesting {subject: {action: ...}}."""
     if not isinstance(value, dict) or not value:
-        raise DataError(f"{path}: {what} is {type(value).__name__}, expected {{subject: ...}}")
+        found = "empty" if isinstance(value, dict) else type(value).__name__
+        raise DataError(f"{path}: {what} is {found}, expected {{subject: {{action: array}}}}")
     _require_names(value, f"{path}: {what}")
     for subject, actions in value.items():
         if not isinstance(actions, dict):

@@ -189,7 +189,7 @@ CONTENTS: tuple[Case, ...] = (
         "share no sequence",
         _subjects_3d(lambda p: {f"X{s}": v for s, v in p.items()}),
     ),
-    Case("no subjects", r"positions_3d is dict, expected \{subject", _subjects_3d(lambda _: {})),
+    Case("no subjects", r"positions_3d is empty, expected \{subject", _subjects_3d(lambda _: {})),
     Case(
         "a subject that is a list",
         r"positions_3d\['S5'\] is list, expected",
