@@ -270,7 +270,8 @@ def _draw_image(axes: Axes, data: SheetData, pose: SheetPose) -> None:
 
 def _draw_3d(axes: Axes, data: SheetData, pose: SheetPose, azimuth_degrees: float) -> None:
     """A parallel projection over a grid of 1.5 m beneath the body."""
-    centred = pose.points_m - pose.points_m.mean(axis=0)
+    low, high = pose.points_m.min(axis=0), pose.points_m.max(axis=0)
+    centred = pose.points_m - (low + high) / 2
     ground = float(centred[:, 1].max())
     lines = np.linspace(-GRID_M, GRID_M, 5)
     grid = [((a, ground, -GRID_M), (a, ground, GRID_M)) for a in lines]
@@ -285,7 +286,7 @@ def _draw_3d(axes: Axes, data: SheetData, pose: SheetPose, azimuth_degrees: floa
     _draw_body(axes, data, _turned(centred, azimuth_degrees), size=1.5)
     axes.set_aspect("equal")
     axes.set_xlim(-REACH_M, REACH_M)
-    axes.set_ylim(-1.4 * REACH_M, REACH_M)
+    axes.set_ylim(-1.4 * REACH_M, 1.1 * REACH_M)
     axes.axis("off")
 
 
