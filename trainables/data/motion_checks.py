@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +13,14 @@ from trainables.data.checks import by_sequence
 from trainables.data.dataset import PoseDataset, PoseSplit
 from trainables.skeletons import Skeleton
 
-__all__ = ["Motion", "Repetition", "motion", "pose_signatures", "repetitions"]
+__all__ = ["Motion", "Repetition", "limb_distances", "motion", "pose_signatures", "repetitions"]
 
 STILL_M = 2e-6
 """Poses are stored in steps of 1e-6 m; no sensor repeats itself so closely."""
 SIGNATURE_STEP_M = 1e-3
 """Coarse enough for the rounding of another camera's frame, fine enough for 8 distances of a
 moving body to tell its poses apart."""
+SIGNATURE_DISTANCES = 8
 MIN_REPEATED_POSES = 3
 MIN_REPEATED_SHARE = 0.1
 
@@ -28,7 +30,7 @@ class Motion:
     """How a split's joints move from one frame to the next.
 
     Attributes:
-        steps: Steps that were looked at: pairs of successive frames of ordered sequences.
+        steps: Steps that were looked at: pairs of successive valid frames of ordered sequences.
         frozen: Steps in which nothing moves, neither in 3D nor in 2D.
         fastest_m_s: Greatest speed of a joint in the camera's frame, relative to the origin.
         fastest_where: Sequence, frame and joint of it.
@@ -43,7 +45,9 @@ class Motion:
 
 
 def motion(dataset: PoseDataset, split: PoseSplit, *, limit_m_s: float) -> Motion:
-    """Look at every step of every ordered sequence.
+    """Look at every step of every ordered sequence between two frames that are scored.
+
+    What stands in frames that are not may be put there by a loader.
 
     Args:
         dataset: The data set.
@@ -55,11 +59,16 @@ def motion(dataset: PoseDataset, split: PoseSplit, *, limit_m_s: float) -> Motio
     for info, poses in by_sequence(dataset, split, None):
         if not info.ordered or len(poses) < 2:
             continue
-        moved_m = np.linalg.norm(np.diff(split.y[poses], axis=0), axis=-1)
-        still_2d = (np.abs(np.diff(split.x[poses], axis=0)) < STILL_M).all(axis=(1, 2))
+        scored = np.ones(len(poses), np.bool_) if split.valid is None else split.valid[poses]
+        kept = np.flatnonzero(scored[1:] & scored[:-1])
+        if len(kept) == 0:
+            continue
+        before, after = poses[kept], poses[kept + 1]
+        moved_m = np.linalg.norm(split.y[after] - split.y[before], axis=-1)
+        still_2d = (np.abs(split.x[after] - split.x[before]) < STILL_M).all(axis=(1, 2))
         numbers = np.diff(split.frame[poses])
         # frame numbers count in the source, so a stride of 5 makes steps of 5
-        gaps = np.maximum(numbers / max(int(numbers.min()), 1), 1.0)
+        gaps = np.maximum(numbers[kept] / max(int(numbers.min()), 1), 1.0)
         speeds = moved_m * (info.fps / gaps)[:, None]
         steps += len(speeds)
         frozen += int(((moved_m < STILL_M).all(axis=1) & still_2d).sum())
@@ -69,7 +78,7 @@ def motion(dataset: PoseDataset, split: PoseSplit, *, limit_m_s: float) -> Motio
             fastest = float(speeds.max())
             where = (
                 f"{info.subject} {info.action!r} {info.view}, frame "
-                f"{split.frame[poses[step + 1]]}, {dataset.skeleton.joints[int(joint)]}"
+                f"{split.frame[after[step]]}, {dataset.skeleton.joints[int(joint)]}"
             )
     return Motion(steps, frozen, fastest, where, jumps)
 
@@ -116,6 +125,25 @@ def pose_signatures(y: NDArray[np.float32], skeleton: Skeleton) -> NDArray[np.ui
 
     It is made of eight distances between elbows, wrists, knees and ankles, to a millimetre.
     """
+    generator = np.random.default_rng(0)
+    factors = generator.integers(1, 2**63, SIGNATURE_DISTANCES, np.uint64) | np.uint64(1)
+    signature = np.zeros(len(y), np.uint64)
+    for distance_m, factor in zip(limb_distances(y, skeleton).T, factors, strict=True):
+        # the product wraps, as that of a hash may
+        signature += np.round(distance_m / SIGNATURE_STEP_M).astype(np.uint64) * factor
+    return signature
+
+
+def limb_distances(points: NDArray[Any], skeleton: Skeleton) -> NDArray[Any]:
+    """Eight distances between elbows, wrists, knees and ankles, which no turn changes.
+
+    Args:
+        points: Poses of any unit and place, (N, J, 3).
+        skeleton: Its `limb_pairs` say which joints these are.
+
+    Returns:
+        Distances in the same unit, (N, 8).
+    """
     _, forearms, _, shins = skeleton.limb_pairs
     (elbows, wrists), (knees, ankles) = (
         tuple(zip(*pair, strict=True)) for pair in (forearms, shins)
@@ -126,10 +154,5 @@ def pose_signatures(y: NDArray[np.float32], skeleton: Skeleton) -> NDArray[np.ui
         *((wrists[1], ankles[0]), (wrists[0], ankles[1])),
         *((elbows[0], knees[1]), (elbows[1], knees[0])),
     )
-    factors = np.random.default_rng(0).integers(1, 2**63, len(pairs), np.uint64) | np.uint64(1)
-    signature = np.zeros(len(y), np.uint64)
-    for (one, other), factor in zip(pairs, factors, strict=True):
-        distance_m = np.linalg.norm(y[:, one] - y[:, other], axis=-1)
-        # the product wraps, as that of a hash may
-        signature += np.round(distance_m / SIGNATURE_STEP_M).astype(np.uint64) * factor
-    return signature
+    distances = [np.linalg.norm(points[:, a] - points[:, b], axis=-1) for a, b in pairs]
+    return np.stack(distances, axis=1)
