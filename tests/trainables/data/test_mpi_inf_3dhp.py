@@ -230,6 +230,9 @@ def test_a_named_subject_validates_and_stride_thins(folder: Path) -> None:
     assert subjects(dataset, "val") == {"S1"}
     with pytest.raises(DataError, match="val_subject='TS1' is no training subject"):
         load_dataset(CONFIG.model_copy(update={"val_subject": "TS1"}), folder)
+    nobody = load_dataset(CONFIG.model_copy(update={"val_subject": "none"}), folder)
+    assert set(nobody.splits) == {"train", "test"}
+    assert subjects(nobody, "train") == set(TRAINING_SUBJECTS)
     full = load_dataset(CONFIG, folder)
     thin = load_dataset(CONFIG.model_copy(update={"stride": 3}), folder)
     keep = full.splits["test"].frame % 3 == 0

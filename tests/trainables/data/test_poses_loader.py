@@ -112,6 +112,19 @@ def test_an_own_skeleton_is_loaded_with_the_data(tmp_path: Path) -> None:
     write_npz(tmp_path, small_columns(), small_metadata(skeleton=asdict(own)))
     dataset = load(tmp_path)
     assert dataset.skeleton == own
+    nobody = load(tmp_path, val_subject="none")
+    assert set(nobody.splits) == {"train", "test"}
+    everybody = {nobody.sequences[n].subject for n in nobody.splits["train"].sequence}
+    assert everybody == {"A", "B", "C"}
+
+
+def test_rows_that_would_validate_train_if_nobody_validates(tmp_path: Path) -> None:
+    splits = {"A": "train", "B": "val", "D": "test"}
+    write_npz(tmp_path, small_columns(splits), small_metadata())
+    dataset = load(tmp_path, val_subject="none")
+    assert set(dataset.splits) == {"train", "test"}
+    assert {dataset.sequences[n].subject for n in dataset.splits["train"].sequence} == {"A", "B"}
+    assert "validation: nobody; all rows but those of test train" in dataset.notes
     middle = dataset.splits["train"].y[:, (1, 4)].mean(axis=1)
     np.testing.assert_allclose(middle, 0, atol=1e-6)
 

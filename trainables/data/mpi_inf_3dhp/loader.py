@@ -27,7 +27,7 @@ from trainables.data.mpi_inf_3dhp.views import View
 from trainables.data.names import first_few, natural_key
 from trainables.data.recordings import RecordingRow, read_recordings_by_sequence
 from trainables.data.source_files import find_files, require_folder
-from trainables.data.splits import SequenceKey, assign_splits
+from trainables.data.splits import SequenceKey, assign_splits, splits_in_use
 from trainables.errors import DataError
 from trainables.skeletons import MPI_INF_3DHP_17
 
@@ -99,7 +99,7 @@ def load_mpi_inf_3dhp(config: DataConfig, data_dir: Path | None) -> PoseDataset:
     notes = [*source.notes, note]
     sequences: list[SequenceInfo] = []
     splits: dict[str, PoseSplit] = {}
-    for split in ("train", "val", "test"):
+    for split in splits_in_use(assigned.values()):
         builder = SplitBuilder(
             first_sequence=len(sequences), stride=config.stride, skeleton=MPI_INF_3DHP_17
         )

@@ -9,19 +9,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.config import DataConfig
+from trainables.config import NOBODY, DataConfig
 from trainables.data.assembly import SplitBuilder
 from trainables.data.cameras import Float64Array
 from trainables.data.dataset import PoseDataset, PoseSplit, SequenceInfo
 from trainables.data.names import first_few
 from trainables.data.poses.files import find_poses_file, read_table
 from trainables.data.poses.table import PoseTable
-from trainables.data.splits import base_action, hold_out_validation
+from trainables.data.splits import base_action, hold_out_validation, splits_in_use
 from trainables.errors import DataError
 
 __all__ = ["build_dataset", "load_poses", "load_poses_file"]
 
-SPLIT_NAMES = ("train", "val", "test")
 _OF_SEQUENCE = ("subject", "action", "split", "source", "base_action")
 MAX_ORIGIN_OFFSET_M = 1e-3
 
@@ -47,7 +46,8 @@ def load_poses(config: DataConfig, data_dir: Path | None) -> PoseDataset:
     """Load `poses.npz` or `poses.parquet` of a folder.
 
     Args:
-        config: Its stride is applied; `val_subject` validates if the file names no split `val`.
+        config: Its stride is applied; `val_subject` validates if the file names no split `val`;
+            with `none`, rows of that split train.
         data_dir: The folder.
 
     Returns:
@@ -79,7 +79,7 @@ def build_dataset(config: DataConfig, table: PoseTable, path: Path) -> PoseDatas
     skeleton = table.metadata.build_skeleton()
     sequences: list[SequenceInfo] = []
     splits: dict[str, PoseSplit] = {}
-    for split in SPLIT_NAMES:
+    for split in splits_in_use(assigned.values()):
         builder = SplitBuilder(
             first_sequence=len(sequences),
             stride=config.stride,
@@ -222,6 +222,9 @@ def _assign_splits(
     }
     return {number: split for number, split in held_out.items() if split is not None}
 
+    if val_subject == NOBODY:
+        notes.append("validation: nobody; all rows but those of test train")
+        return {number: split.replace("val", "train") for number, split in given.items()}
 
 def _add(builder: SplitBuilder, table: PoseTable, sequence: _Sequence, path: Path) -> None:
     """Add a sequence to its split."""
