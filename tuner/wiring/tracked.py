@@ -82,7 +82,7 @@ class TrackedRun:
             fingerprint=winner.spec.fingerprint,
             comparable=measured_on(winner.spec.base),
             skeleton=skeleton_reference(self.plan.dataset.skeleton),
-            example_x=self.plan.dataset.splits["val"].x[:EXAMPLE_POSES].tolist(),
+            example_x=self.plan.dataset.splits[config.select_on].x[:EXAMPLE_POSES].tolist(),
         )
 
 

@@ -162,6 +162,8 @@ class _Training:
 
     def bring_to_end(self) -> TrainingResult:
         (self.folder / FAILURE_FILE).unlink(missing_ok=True)  # of an earlier life
+        for note in self.plan.notes:
+            self.listener.on_message(f"note: {note}")
         with self._tracked() as tracker:
             outcome = self._train(tracker)
             with terminable():
@@ -279,7 +281,9 @@ class _Training:
                 fingerprint=self.plan.spec.fingerprint,
                 comparable=measured_on(self.plan.spec.base),
                 skeleton=skeleton_reference(self.plan.dataset.skeleton),
-                example_x=self.plan.dataset.splits["val"].x[:EXAMPLE_POSES].tolist(),
+                example_x=self.plan.dataset.splits[self.plan.training.select_on]
+                .x[:EXAMPLE_POSES]
+                .tolist(),
             )
 
     def _result(
