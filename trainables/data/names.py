@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-__all__ = ["first_few", "natural_key", "printable"]
+__all__ = ["NAMED_IN_MESSAGES", "first_few", "natural_key", "printable"]
 
 NAMED_IN_MESSAGES = 5
 SHOWN_CHARACTERS = 200

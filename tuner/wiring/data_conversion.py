@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from trainables.config import DataConfig
 from trainables.data.dataset import PoseDataset
 from trainables.data.loading import load_dataset
+from trainables.data.names import first_few
 from trainables.data.poses.bvh import convert_bvh
 from trainables.data.poses.bvh_map import BvhMap, SplitRule, load_bvh_map
 from trainables.data.poses.files import write_table
@@ -24,6 +26,8 @@ from tuner.wiring.files import check_writable
 
 __all__ = ["Conversion", "convert_bvh_files", "convert_dataset"]
 
+IDLE_FIELDS = {"content_hash", "max_eval_poses", "frames", "clip_step"}
+"""Fields that say how data are used, not what they are."""
 SUFFIXES = (".npz", ".parquet")
 
 
@@ -56,6 +60,7 @@ class Conversion:
             "sequences": self.sequences,
             "splits": self.splits,
             "hash": self.hash,
+            "notes": list(self.notes),
         }
 
 
@@ -71,9 +76,15 @@ def convert_dataset(
         force: Whether a file that exists is replaced.
 
     Raises:
-        ConfigurationError: The file cannot be written, or exists.
+        ConfigurationError: The file cannot be written, or exists, or a field has no effect here.
         DataError: The data set cannot be read.
     """
+    idle = sorted(IDLE_FIELDS & config.model_fields_set)
+    if idle:
+        raise ConfigurationError(
+            f"--set {', '.join(idle)}: has no effect on what is written; give it when the file is "
+            "used"
+        )
     _check_out(out, force=force)
     dataset = load_dataset(config, data_dir)
     write_poses(dataset, out)
@@ -100,10 +111,12 @@ def convert_bvh_files(
         force: Whether a file that exists is replaced.
 
     Raises:
-        ConfigurationError: The file cannot be written, or exists.
+        ConfigurationError: The file cannot be written, or exists, or a pattern fits no file.
         DataError: A file or the map is malformed, or what comes out is implausible.
     """
     _check_out(out, force=force)
+    for option, patterns in (("--val", val), ("--test", test)):
+        _check_patterns(option, patterns, paths)
     mapping = _with_splits(load_bvh_map(map_name), val, test)
     table = convert_bvh(paths, mapping)
     counts = _splits_of(table)
@@ -131,6 +144,15 @@ def _check_out(out: Path, *, force: bool) -> None:
     check_writable(out, option="--to")
     if out.exists() and not force:
         raise ConfigurationError(f"--to {out}: exists; name another file, or give --force")
+
+
+def _check_patterns(option: str, patterns: Sequence[str], paths: Sequence[Path]) -> None:
+    for pattern in patterns:
+        if not any(fnmatchcase(path.stem, pattern) for path in paths):
+            stems = first_few([path.stem for path in paths])
+            raise ConfigurationError(
+                f"{option} {pattern!r}: fits none of the files (without .bvh): {stems}"
+            )
 
 
 def _with_splits(mapping: BvhMap, val: Sequence[str], test: Sequence[str]) -> BvhMap:
