@@ -113,7 +113,7 @@ def _motion_checks(dataset: PoseDataset, name: str, split: PoseSplit) -> Iterato
     )
     for kind, who, jumps, limit_m_s in (
         ("jumps, fastest joint", "a joint", seen.joints, MAX_SPEED_M_S),
-        ("jumps of the whole body", "the body", seen.body, MAX_ROOT_SPEED_M_S),
+        ("jumps of the body", "the body", seen.body, MAX_ROOT_SPEED_M_S),
     ):
         yield Check(
             kind,

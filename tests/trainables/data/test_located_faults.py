@@ -155,11 +155,11 @@ def test_a_body_that_jumps_is_found_though_no_joint_moves_about_it(dataset: Pose
 
     changed = edited(dataset, away)
     found = problems(changed)
-    assert list(found) == ["jumps of the whole body"]
+    assert list(found) == ["jumps of the body"]
     frames = changed.splits["test"].frame
     where = f"{first_name(dataset)} frames {frames[7]}-{frames[8]}"
-    assert found["jumps of the whole body"].message.startswith("test: the body jumps in 2 of")
-    assert f"({where})" in found["jumps of the whole body"].message
+    assert found["jumps of the body"].message.startswith("test: the body jumps in 2 of")
+    assert f"({where})" in found["jumps of the body"].message
 
 
 def test_jumps_of_a_joint_are_located(dataset: PoseDataset) -> None:
