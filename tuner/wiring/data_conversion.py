@@ -12,6 +12,7 @@ import numpy as np
 
 from trainables.config import DataConfig
 from trainables.data.dataset import PoseDataset
+from trainables.data.inspection import check_dataset
 from trainables.data.loading import load_dataset
 from trainables.data.names import first_few
 from trainables.data.poses.bvh import convert_bvh
@@ -43,6 +44,7 @@ class Conversion:
         hash: Content hash that it has when it is loaded; None if it cannot be loaded alone,
             since a split is missing.
         notes: For people.
+        problems: What is implausible, as `tuner data verify` will say.
     """
 
     out: Path
@@ -51,6 +53,7 @@ class Conversion:
     splits: dict[str, int]
     hash: str | None
     notes: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The object that `--json` prints."""
@@ -61,6 +64,7 @@ class Conversion:
             "splits": self.splits,
             "hash": self.hash,
             "notes": list(self.notes),
+            "problems": list(self.problems),
         }
 
 
@@ -130,9 +134,7 @@ def convert_bvh_files(
     dataset = build_dataset(DataConfig(name="poses"), table, out)
     verify_dataset(dataset)
     write_table(table, out)
-    return Conversion(
-        out, len(table), _sequences_of(table), counts, dataset.content_hash(), dataset.notes
-    )
+    return _of_dataset(dataset, out)
 
 
 def _check_out(out: Path, *, force: bool) -> None:
@@ -170,6 +172,7 @@ def _of_dataset(dataset: PoseDataset, out: Path) -> Conversion:
         splits=splits,
         hash=dataset.content_hash(),
         notes=dataset.notes,
+        problems=tuple(c.message for c in check_dataset(dataset) if c.verdict == "problem"),
     )
 
 
