@@ -20,6 +20,7 @@ from tuner.reports.render import write_report
 from tuner.reports.summary import RunSummary
 from tuner.settings import Locations
 from tuner.wiring.environment import describe_environment, flatten
+from tuner.wiring.model_name import model_name
 from tuner.wiring.plan import Plan
 from tuner.wiring.stores import open_tracker
 
@@ -75,7 +76,7 @@ class TrackedRun:
             return
         config = self.plan.config
         self.tracker.register_model(
-            model_name=f"sealpose-{config.backbone}-{config.dataset}",
+            model_name=model_name(config.backbone, config.dataset, self.plan.dataset.name),
             checkpoint_path=winner.outcome.checkpoint,
             training_config=winner.spec.training_config(),
             metrics=winner.outcome.metrics,

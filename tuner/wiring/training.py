@@ -26,6 +26,7 @@ from tuner.settings import Locations
 from tuner.wiring.environment import describe_environment
 from tuner.wiring.lifter import device_named, load_lifter, measure
 from tuner.wiring.lock import driver_lock
+from tuner.wiring.model_name import model_name
 from tuner.wiring.signals import terminable
 from tuner.wiring.stores import open_tracker
 from tuner.wiring.tracked import (
@@ -158,7 +159,8 @@ class _Training:
     @property
     def model_name(self) -> str:
         """What MLflow registers it as."""
-        return f"sealpose-{self.plan.training.backbone}-{self.plan.training.data.name}"
+        training = self.plan.training
+        return model_name(training.backbone, training.data.name, self.plan.dataset.name)
 
     def bring_to_end(self) -> TrainingResult:
         (self.folder / FAILURE_FILE).unlink(missing_ok=True)  # of an earlier life
