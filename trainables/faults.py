@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
-from trainables.data.names import printable
+from trainables.names import printable
 
 __all__ = ["describe_faults"]
 

@@ -19,7 +19,7 @@ from trainables.data.checks import (
 )
 from trainables.data.dataset import Camera, PoseDataset, PoseSplit
 from trainables.data.findings import LONG_RUN, Check, FrameRun, Verdict, name_runs, sequence_name
-from trainables.data.names import first_few
+from trainables.names import first_few
 
 __all__ = ["camera_checks", "share_check"]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data.dataset import SequenceInfo
-from trainables.data.names import first_few
+from trainables.names import first_few
 
 __all__ = ["LONG_RUN", "Check", "FrameRun", "Verdict", "find_runs", "name_runs", "sequence_name"]
 

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from trainables.data.cameras import pixels_from_screen
 from trainables.data.checks import by_sequence, knees_bend_forward, reprojection
 from trainables.data.dataset import PoseDataset, PoseSplit
-from trainables.data.names import natural_key
 from trainables.data.plausibility import (
     Check,
     bone_lengths_of_subjects,
@@ -18,6 +17,7 @@ from trainables.data.plausibility import (
     plausibility,
 )
 from trainables.data.verification import faults, shared_between_splits
+from trainables.names import natural_key
 from trainables.skeletons import Skeleton
 
 __all__ = ["check_dataset", "inspect_dataset"]

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from trainables.data.names import printable
 from trainables.data.plain_pickle import (
     NpzValue,
     UnsupportedError,
@@ -26,6 +25,7 @@ from trainables.data.plain_pickle import (
     unpickle,
 )
 from trainables.errors import DataError, UnsafeDataError
+from trainables.names import printable
 
 __all__ = ["NpzValue", "read_npz"]
 

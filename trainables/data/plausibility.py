@@ -18,7 +18,7 @@ from trainables.data.checks import (
 from trainables.data.dataset import PoseDataset, PoseSplit
 from trainables.data.findings import Check, Verdict, name_runs
 from trainables.data.motion_checks import motion, repetitions
-from trainables.data.names import first_few, natural_key
+from trainables.names import first_few, natural_key
 from trainables.skeletons import H3WB_133, Skeleton
 
 __all__ = ["Check", "Verdict", "bone_lengths_of_subjects", "bone_names", "plausibility"]

@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from trainables.config import NOBODY
-from trainables.data.names import first_few, natural_key
 from trainables.errors import DataError
+from trainables.names import first_few, natural_key
 
 __all__ = [
     "SPLIT_NAMES",

@@ -9,9 +9,9 @@ import numpy as np
 from trainables.data.checks import bone_lengths_m, evenly, knees_bend_forward
 from trainables.data.correspondence import foreign_2d
 from trainables.data.dataset import PoseDataset, PoseSplit
-from trainables.data.names import first_few
 from trainables.data.splits import SPLIT_NAMES
 from trainables.errors import DataError
+from trainables.names import first_few
 from trainables.skeletons import Skeleton
 
 __all__ = ["faults", "shared_between_splits", "verify_dataset"]

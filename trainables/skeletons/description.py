@@ -17,9 +17,9 @@ from pydantic import (
     model_validator,
 )
 
-from trainables.data.names import first_few
 from trainables.errors import DataError
 from trainables.faults import describe_faults
+from trainables.names import first_few
 from trainables.skeletons import SKELETONS, BodyPart, Skeleton
 
 __all__ = ["SkeletonReference", "skeleton_from_reference", "skeleton_reference"]

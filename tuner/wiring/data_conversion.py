@@ -14,7 +14,6 @@ from trainables.config import DataConfig
 from trainables.data.dataset import PoseDataset
 from trainables.data.inspection import check_dataset
 from trainables.data.loading import load_dataset
-from trainables.data.names import first_few
 from trainables.data.poses.bvh import convert_bvh
 from trainables.data.poses.bvh_map import BvhMap, SplitRule, load_bvh_map
 from trainables.data.poses.files import write_table
@@ -22,6 +21,7 @@ from trainables.data.poses.loader import build_dataset
 from trainables.data.poses.table import PoseTable
 from trainables.data.poses.writer import write_poses
 from trainables.data.verification import verify_dataset
+from trainables.names import first_few
 from tuner.errors import ConfigurationError
 from tuner.wiring.files import check_writable
 

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.data.names import first_few, natural_key
 from trainables.data.splits import (
     SequenceKey,
     assign_splits,
@@ -16,6 +15,7 @@ from trainables.data.splits import (
     splits_in_use,
 )
 from trainables.errors import DataError
+from trainables.names import first_few, natural_key
 
 TEST = ("S9", "S11")
 

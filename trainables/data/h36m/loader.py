@@ -14,10 +14,10 @@ from trainables.data.cameras import rotation_matrix, world_to_camera
 from trainables.data.dataset import PoseDataset, PoseSplit, SequenceInfo
 from trainables.data.h36m.cameras import CAMERA_IDS, CAMERA_POSES, CAMERAS
 from trainables.data.h36m.files import H36MFiles, read_files
-from trainables.data.names import first_few, natural_key
 from trainables.data.recordings import RecordingRow
 from trainables.data.splits import SequenceKey, assign_splits, base_action, splits_in_use
 from trainables.errors import DataError
+from trainables.names import first_few, natural_key
 from trainables.skeletons import H36M_17
 
 __all__ = ["load_h36m"]

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data.h3wb.samples import Samples
-from trainables.data.names import first_few
 from trainables.data.source_files import check_file
 from trainables.errors import DataError
+from trainables.names import first_few
 
 __all__ = ["FOLDS", "FOLDS_FILE", "assign_folds", "split_samples"]
 

@@ -28,8 +28,8 @@ from trainables.data.h3wb.samples import (
     take_of_image,
 )
 from trainables.data.motion_checks import limb_distances
-from trainables.data.names import natural_key
 from trainables.errors import DataError
+from trainables.names import natural_key
 from trainables.skeletons import H3WB_133
 
 __all__ = ["read_json"]

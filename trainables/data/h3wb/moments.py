@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from trainables.data.h3wb.samples import Take
 from trainables.data.h36m.cameras import CAMERA_IDS
-from trainables.data.names import natural_key
+from trainables.names import natural_key
 
 __all__ = ["UNKNOWN_FRAME", "Moments", "find_moments"]
 

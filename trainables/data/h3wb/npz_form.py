@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from trainables.data.arrays import check_sequence, require_mapping
 from trainables.data.h3wb.samples import Samples, Take, place_is_known
 from trainables.data.h36m.cameras import CAMERA_IDS
-from trainables.data.names import natural_key
 from trainables.data.npz_reader import read_npz
 from trainables.errors import DataError
+from trainables.names import natural_key
 from trainables.skeletons import H3WB_133
 
 __all__ = ["read_npz_form"]

@@ -15,7 +15,7 @@ from trainables.data.mpi_inf_3dhp.cameras import (
     reprojection_px,
 )
 from trainables.data.mpi_inf_3dhp.views import View
-from trainables.data.names import first_few
+from trainables.names import first_few
 
 __all__ = ["calibration"]
 

@@ -23,11 +23,11 @@ from trainables.data.mpi_inf_3dhp.files import (
 )
 from trainables.data.mpi_inf_3dhp.matlab import annotation_paths, read_annotations
 from trainables.data.mpi_inf_3dhp.views import View
-from trainables.data.names import first_few, natural_key
 from trainables.data.recordings import RecordingRow, read_recordings_by_sequence
 from trainables.data.source_files import find_files, require_folder
 from trainables.data.splits import SequenceKey, assign_splits, splits_in_use
 from trainables.errors import DataError
+from trainables.names import first_few, natural_key
 from trainables.skeletons import MPI_INF_3DHP_17
 
 __all__ = ["load_mpi_inf_3dhp", "mpi_inf_3dhp_files"]

@@ -20,10 +20,10 @@ from pydantic import (
 )
 
 from trainables.data.cameras import Float64Array
-from trainables.data.names import NAMED_IN_MESSAGES, first_few, printable
 from trainables.data.poses.bvh_motion import BvhMotion
 from trainables.errors import DataError
 from trainables.faults import describe_faults
+from trainables.names import NAMED_IN_MESSAGES, first_few, printable
 from trainables.skeletons import Skeleton
 from trainables.skeletons.description import MAX_JOINTS, skeleton_from_reference
 

@@ -13,11 +13,11 @@ from trainables.config import NOBODY, DataConfig
 from trainables.data.assembly import SplitBuilder
 from trainables.data.cameras import Float64Array
 from trainables.data.dataset import PoseDataset, PoseSplit, SequenceInfo
-from trainables.data.names import first_few
 from trainables.data.poses.files import find_poses_file, read_table
 from trainables.data.poses.table import PoseTable
 from trainables.data.splits import base_action, hold_out_validation, splits_in_use
 from trainables.errors import DataError
+from trainables.names import first_few
 
 __all__ = ["build_dataset", "load_poses", "load_poses_file"]
 

@@ -9,11 +9,11 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.data.names import first_few
 from trainables.data.npz_reader import read_npz
 from trainables.data.poses.metadata import read_metadata
 from trainables.data.poses.table import COLUMNS, Labels, PoseTable, check_table
 from trainables.errors import DataError
+from trainables.names import first_few
 
 __all__ = ["read_npz_table", "write_npz_table"]
 

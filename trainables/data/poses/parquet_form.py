@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from trainables.data.names import first_few
 from trainables.data.poses.metadata import MAX_METADATA_CHARACTERS, PosesMetadata, read_metadata
 from trainables.data.poses.table import COLUMNS, Column, Labels, PoseTable, check_table
 from trainables.errors import DataError, UnsafeDataError
+from trainables.names import first_few
 
 __all__ = ["read_parquet_table", "write_parquet_table"]
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data.cameras import Float64Array
-from trainables.data.names import first_few
 from trainables.data.poses.metadata import PosesMetadata
 from trainables.errors import DataError
+from trainables.names import first_few
 
 __all__ = ["COLUMNS", "Column", "ColumnKind", "Labels", "PoseTable", "check_table"]
 

@@ -11,7 +11,6 @@ import numpy as np
 
 from trainables.data.cameras import pixels_from_screen
 from trainables.data.dataset import PoseDataset, PoseSplit, SequenceInfo
-from trainables.data.names import printable
 from trainables.data.poses.files import write_table
 from trainables.data.poses.metadata import (
     MAX_METADATA_CHARACTERS,
@@ -23,6 +22,7 @@ from trainables.data.poses.metadata import (
 )
 from trainables.data.poses.table import Labels, PoseTable
 from trainables.errors import DataError
+from trainables.names import printable
 from trainables.skeletons.description import skeleton_reference
 
 __all__ = ["table_of", "write_poses"]
