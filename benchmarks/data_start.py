@@ -3,9 +3,9 @@
     python -m benchmarks.data_start --data-dir DIR
 
 times first and later starts in fresh processes (the files are in the operating system's own
-cache all the while), against numpy's time for the same files; then trains a tiny pose-net in 1
-and in 8 worker processes at a time on the data, repeated to the size of the real ones, and adds
-up what the data take: once in Ray's object store, and in each worker.
+cache all the while); then trains a tiny pose-net in 1 and in 8 worker processes at a time on the
+data, repeated to the size of the real ones, and adds up what the data take: once in Ray's object
+store, and in each worker.
 """
 
 from __future__ import annotations
@@ -60,13 +60,12 @@ def _starts(data_dir: Path, folder: Path, repetitions: int) -> list[dict[str, An
         "first start": [],
         "later start": [],
         "without cache": [],
-        "numpy.load alone": [],
     }
     for number in range(repetitions):
         cache = str(folder / str(number))
-        for case, given in zip(kinds, (cache, cache, "off", "numpy"), strict=True):
+        for case, given in zip(kinds, (cache, cache, "off"), strict=True):
             kinds[case].append(_one_start(data_dir, given))
-    hashes = {one["hash"] for case in list(kinds)[:3] for one in kinds[case]}
+    hashes = {one["hash"] for found in kinds.values() for one in found}
     if len(hashes) != 1:
         raise RuntimeError(f"the starts gave different data: {sorted(hashes)}")
     medians = {

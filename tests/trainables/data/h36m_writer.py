@@ -82,3 +82,20 @@ def write_folder(
         described = np.asarray(dict(metadata), object)
         np.savez_compressed(path_2d, positions_2d=pixels, metadata=described)
     return folder
+
+
+def copied(positions: Positions) -> Positions:
+    return {subject: dict(actions) for subject, actions in positions.items()}
+
+
+def write_table(folder: Path, without: tuple[str, ...] = ()) -> None:
+    """Training and test subjects perform recordings of their own, at 60 frames per second."""
+    parts = {subject: "test" if subject in ("S9", "S11") else "train" for subject in SUBJECTS}
+    keys = (f"{subject},{action}" for subject in SUBJECTS for action in ACTIONS)
+    rows = [f"{k},{parts[k.split(',')[0]]}/any/{k.split(',')[1]},60" for k in keys]
+    kept = [row for row in rows if not row.startswith(without)] if without else rows
+    (folder / "sequences.csv").write_text("\n".join(["subject,action,source,fps", *kept]) + "\n")
+
+
+def one_training_subject(positions: Positions) -> None:
+    del positions["S1"], positions["S5"]

@@ -18,8 +18,6 @@ from tests.trainables.data.mpi_inf_3dhp_writer import (
     Data,
     camera_of,
     copied,
-    make_test,
-    make_training,
     write_annotations,
     write_cameras,
     write_npz,
@@ -42,16 +40,6 @@ STAND_IN = Path(__file__).parents[4] / "shared" / "data" / "cmu_3dhp"
 needs_stand_in = pytest.mark.skipif(
     not STAND_IN.is_dir(), reason="the 3DHP stand-in (../shared/data/cmu_3dhp) is not here"
 )
-
-
-@pytest.fixture(scope="module")
-def training() -> Data:
-    return make_training()
-
-
-@pytest.fixture(scope="module")
-def testing() -> Data:
-    return make_test()
 
 
 @pytest.fixture

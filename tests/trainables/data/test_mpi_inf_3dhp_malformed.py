@@ -14,8 +14,6 @@ import pytest
 from tests.trainables.data.mpi_inf_3dhp_writer import (
     Data,
     copied,
-    make_test,
-    make_training,
     write_annotations,
     write_cameras,
     write_npz,
@@ -26,16 +24,6 @@ from trainables.errors import DataError, UnsafeDataError
 
 CONFIG = DataConfig(name="mpi_inf_3dhp")
 LEFT_RIGHT = [0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 14, 15, 16]
-
-
-@pytest.fixture(scope="module")
-def training() -> Data:
-    return make_training()
-
-
-@pytest.fixture(scope="module")
-def testing() -> Data:
-    return make_test()
 
 
 def set_3d(change: Callable[[np.ndarray], Any]) -> Callable[[Data], None]:
@@ -122,9 +110,8 @@ def test_what_is_wrong_with_the_training_file_is_said(
 ) -> None:
     damaged = copied(training)
     damage(damaged)
-    folder = write_npz(tmp_path / "a", damaged, testing)
     with pytest.raises(DataError, match=message):
-        load_dataset(CONFIG, folder)
+        load_dataset(CONFIG, write_npz(tmp_path / "a", damaged, testing))
 
 
 def set_test(**fields: Callable[[np.ndarray], Any]) -> Callable[[Data], None]:
@@ -160,9 +147,8 @@ def test_what_is_wrong_with_the_test_file_is_said(
 ) -> None:
     damaged = copied(testing)
     damage(damaged)
-    folder = write_npz(tmp_path / "a", training, damaged)
     with pytest.raises(DataError, match=message):
-        load_dataset(CONFIG, folder)
+        load_dataset(CONFIG, write_npz(tmp_path / "a", training, damaged))
 
 
 def replace_array(name: str, change: Callable[[np.ndarray], Any]) -> Callable[[Path], None]:
