@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trainables.backbones._alternating import across_frames, across_joints
 from trainables.backbones._inputs import check_clips
 from trainables.backbones._transformer import Block, drop_path_rates
 from trainables.skeletons import Skeleton
@@ -29,7 +30,7 @@ class KTPFormer(nn.Module):
     Args:
         skeleton: Its segments are the joints' graph; its joints are in and out.
         frames: Frames T, in and out.
-        channels: Width C.
+        width: Channels C.
         depth: Pairs of blocks after the first pair.
         heads: Heads of the attention.
         mlp_ratio: Hidden channels of the perceptrons by C.
@@ -38,7 +39,7 @@ class KTPFormer(nn.Module):
         output_scale: Metres for 1 in the last layer's output.
 
     Raises:
-        ValueError: If the heads do not divide the channels, or a size is not positive.
+        ValueError: If the heads do not divide the width, or a size is not positive.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class KTPFormer(nn.Module):
         *,
         skeleton: Skeleton,
         frames: int = 243,
-        channels: int = 512,
+        width: int = 512,
         depth: int = 7,
         heads: int = 8,
         mlp_ratio: float = 2.0,
@@ -62,15 +63,15 @@ class KTPFormer(nn.Module):
         self.output_scale = output_scale
         skeleton_table = neighbour_table(joints, skeleton.segments)
         chain_table = neighbour_table(frames, itertools.pairwise(range(frames)))
-        self.kpa = _GraphUnit(input_channels, channels, skeleton_table)
-        self.tpa1 = _GraphUnit(channels, channels, chain_table)
-        self.tpa2 = _GraphUnit(channels, channels, chain_table)
-        self.spatial_pos_embed = nn.Parameter(torch.zeros(1, joints, channels))
-        self.temporal_pos_embed = nn.Parameter(torch.zeros(1, frames, channels))
+        self.kpa = _GraphUnit(input_channels, width, skeleton_table)
+        self.tpa1 = _GraphUnit(width, width, chain_table)
+        self.tpa2 = _GraphUnit(width, width, chain_table)
+        self.spatial_pos_embed = nn.Parameter(torch.zeros(1, joints, width))
+        self.temporal_pos_embed = nn.Parameter(torch.zeros(1, frames, width))
 
         def block(rate: float = 0.0, attention_eps: float | None = None) -> Block:
             return Block(
-                channels,
+                width,
                 heads,
                 mlp_ratio=mlp_ratio,
                 drop_path=rate,
@@ -80,10 +81,10 @@ class KTPFormer(nn.Module):
         rates = drop_path_rates(drop_path, depth + 1)[1:]
         self.spatial_blocks = nn.ModuleList([block(0.0, 1e-5), *(block(p) for p in rates)])
         self.temporal_blocks = nn.ModuleList([block(0.0, 1e-5), *(block(p) for p in rates)])
-        self.spatial_norm = nn.LayerNorm(channels, eps=1e-6)
-        self.temporal_norm = nn.LayerNorm(channels, eps=1e-6)
-        self.head_norm = nn.LayerNorm(channels)
-        self.head = nn.Linear(channels, 3)
+        self.spatial_norm = nn.LayerNorm(width, eps=1e-6)
+        self.temporal_norm = nn.LayerNorm(width, eps=1e-6)
+        self.head_norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         """Lift clips of 2D poses.
@@ -111,27 +112,22 @@ class KTPFormer(nn.Module):
         Returns:
             Root-relative joints, metres, (B, T, J, 3).
         """
-        batch, frames, joints, _ = x.shape
         # out of place: the release adds into a ReLU's output, which autograd rejects
-        h = self.kpa(x.flatten(0, 1)) + self.spatial_pos_embed
+        h = across_joints(self.kpa, x) + self.spatial_pos_embed
         if shift is not None:
-            h = h + shift.repeat_interleave(frames, dim=0).unsqueeze(1)
-        for index, blocks in enumerate(
-            zip(self.spatial_blocks, self.temporal_blocks, strict=True)
-        ):
-            h = self.spatial_norm(blocks[0](h))
-            h = _regrouped(h, batch)  # (B·J, T, C)
+            h = h + shift[:, None, None]
+        pairs = zip(self.spatial_blocks, self.temporal_blocks, strict=True)
+        for index, (spatial, temporal) in enumerate(pairs):
+            h = self.spatial_norm(across_joints(spatial, h))
             if index == 0:
-                h = h + self.tpa2(self.tpa1(h)) + self.temporal_pos_embed
-            h = self.temporal_norm(blocks[1](h))
-            h = _regrouped(h, batch)  # (B·T, J, C)
-        out = self.head(self.head_norm(h)) * self.output_scale
-        return out.view(batch, frames, joints, 3)  # type: ignore[no-any-return] # modules return Any
+                h = h + across_frames(self._trajectory_prior, h)
+                h = h + self.temporal_pos_embed.unsqueeze(2)  # (1, T, 1, C)
+            h = self.temporal_norm(across_frames(temporal, h))
+        return self.head(self.head_norm(h)) * self.output_scale  # type: ignore[no-any-return]
 
-
-def _regrouped(h: Tensor, batch: int) -> Tensor:
-    """Exchange rows and tokens within each clip, (B·M, N, C) to (B·N, M, C)."""
-    return h.unflatten(0, (batch, -1)).transpose(1, 2).flatten(0, 1)
+    def _trajectory_prior(self, h: Tensor) -> Tensor:
+        """Both graph units over the frames, (B·J, T, C) to the same."""
+        return self.tpa2(self.tpa1(h))  # type: ignore[no-any-return] # modules return Any
 
 
 class _GraphUnit(nn.Module):

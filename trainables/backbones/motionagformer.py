@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trainables.backbones._alternating import across_frames, across_joints
 from trainables.backbones._inputs import check_clips
 from trainables.backbones._transformer import MLP, Attention, DropPath
 from trainables.skeletons import Skeleton
@@ -36,9 +37,9 @@ class MotionAGFormer(nn.Module):
     Args:
         skeleton: Its joints, in and out; its segments are the graph, unless `graph` says else.
         frames: Frames T, in and out.
-        layers: Layers.
-        channels: Width C.
-        head_channels: Width between the last layer and the coordinates.
+        depth: Layers.
+        width: Channels C.
+        head_width: Channels between the last layer and the coordinates.
         heads: Heads of the attention.
         mlp_ratio: Hidden channels of the perceptrons by C.
         neighbours: Frames that a joint's frame is joined to, the most similar; itself is one.
@@ -59,9 +60,9 @@ class MotionAGFormer(nn.Module):
         *,
         skeleton: Skeleton,
         frames: int = 81,
-        layers: int = 26,
-        channels: int = 128,
-        head_channels: int = 512,
+        depth: int = 26,
+        width: int = 128,
+        head_width: int = 512,
         heads: int = 8,
         mlp_ratio: float = 4.0,
         neighbours: int = 2,
@@ -77,24 +78,24 @@ class MotionAGFormer(nn.Module):
         self.window = Window(frames, "all")
         self.confidence = confidence
         self.output_scale = output_scale
-        self.joints_embed = nn.Linear(3 if confidence else 2, channels)
-        self.pos_embed = nn.Parameter(torch.zeros(1, self.num_joints, channels))
+        self.joints_embed = nn.Linear(3 if confidence else 2, width)
+        self.pos_embed = nn.Parameter(torch.zeros(1, self.num_joints, width))
         adjacency = normalised(joint_graph(skeleton, graph))
         self.layers = nn.ModuleList(
             _Layer(
                 adjacency,
                 frames=frames,
-                width=channels,
+                width=width,
                 heads=heads,
                 mlp_ratio=mlp_ratio,
                 neighbours=neighbours,
                 drop_path=drop_path,
             )
-            for _ in range(layers)
+            for _ in range(depth)
         )
-        self.norm = nn.LayerNorm(channels)
-        self.rep_logit = nn.Linear(channels, head_channels)
-        self.head = nn.Linear(head_channels, 3)
+        self.norm = nn.LayerNorm(width)
+        self.rep_logit = nn.Linear(width, head_width)
+        self.head = nn.Linear(head_width, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         """Lift clips of 2D poses.
@@ -146,22 +147,10 @@ class _Layer(nn.Module):
         nn.init.constant_(self.fusion.bias, 0.5)
 
     def forward(self, h: Tensor) -> Tensor:
-        attended = _over_frames(self.att_temporal, _over_joints(self.att_spatial, h))
-        convolved = _over_frames(self.graph_temporal, _over_joints(self.graph_spatial, h))
+        attended = across_frames(self.att_temporal, across_joints(self.att_spatial, h))
+        convolved = across_frames(self.graph_temporal, across_joints(self.graph_spatial, h))
         gate = self.fusion(torch.cat([attended, convolved], dim=-1)).softmax(dim=-1)
         return gate[..., :1] * attended + gate[..., 1:] * convolved  # type: ignore[no-any-return]
-
-
-def _over_joints(block: nn.Module, h: Tensor) -> Tensor:
-    """Apply a block to the joints of each frame, (B, T, J, C) to (B, T, J, C)."""
-    return block(h.flatten(0, 1)).reshape(h.shape)  # type: ignore[no-any-return]
-
-
-def _over_frames(block: nn.Module, h: Tensor) -> Tensor:
-    """Apply a block to the frames of each joint, (B, T, J, C) to (B, T, J, C)."""
-    tracks = h.transpose(1, 2)
-    out = block(tracks.flatten(0, 1)).reshape(tracks.shape)
-    return out.transpose(1, 2)  # type: ignore[no-any-return]
 
 
 class _Mixing(nn.Module):
