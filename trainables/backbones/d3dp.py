@@ -304,6 +304,7 @@ class D3DP(nn.Module):
 
         Raises:
             ShapeError: If x and noise do not fit.
+            ValueError: If max_clips, or the iterations, are out of range.
         """
         check_clips(x, self.num_joints, self.window.frames)
         batch, poses = len(x), x.shape[1:3]
@@ -314,11 +315,15 @@ class D3DP(nn.Module):
             )
         self._check_poses(noise, (*noise.shape[:3], *poses))
         iterations, hypotheses = noise.shape[:2]
+        if max_clips is None:
+            max_clips = hypotheses * batch
+        elif max_clips < 1:
+            raise ValueError(f"max_clips must be positive, got {max_clips}")
         noise = noise.expand(-1, -1, batch, -1, -1, -1).flatten(1, 2)  # (K, H·B, T, J, 3)
         rows = x.repeat(hypotheses, 1, 1, 1)  # (H·B, T, J, 2)
         current, results = noise[0], []
         for k, (t, s) in enumerate(sampling_times(self.steps, iterations)):
-            start = self._predict_start(rows, current, t, max_clips or len(rows))
+            start = self._predict_start(rows, current, t, max_clips)
             results.append(start.unflatten(0, (hypotheses, batch)))
             if s >= 0:
                 current = self._step(current, start, noise[k + 1], t, s)

@@ -270,7 +270,7 @@ def test_samples_do_not_depend_on_how_many_clips_are_seen_at_a_time(max_clips: i
         lambda module, args: sizes.append(len(args[0]))
     )
     part = net.sample(clips(3), noise, max_clips=max_clips)
-    count.remove()
+    handle.remove()
     assert max(sizes) == min(max_clips, 6)
     torch.testing.assert_close(part, net.sample(clips(3), noise))
 
@@ -399,6 +399,9 @@ def test_options_out_of_range_are_refused() -> None:
         small(hypotheses=0)
     with pytest.raises(ValueError, match="even and at least 4, got 7"):
         small(width=7, heads=1)
+    net = small()
+    with pytest.raises(ValueError, match="max_clips must be positive, got 0"):
+        net.sample(clips(), noise_for(net, 1, hypotheses=1, iterations=1), max_clips=0)
 
 
 def official_d3dp(depth: int, width: int, frames: int) -> dict[str, tuple[int, ...]]:
