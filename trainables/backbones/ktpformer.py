@@ -56,8 +56,10 @@ class KTPFormer(nn.Module):
         output_scale: float = 1.0,
     ) -> None:
         super().__init__()
-        if frames < 1:
-            raise ValueError(f"frames must be positive, got {frames}")
+        if frames < 1 or depth < 0:
+            raise ValueError(
+                f"frames must be positive and depth not negative, got {frames} and {depth}"
+            )
         self.num_joints = joints = skeleton.num_joints
         self.window = Window(frames, "all")
         self.output_scale = output_scale
