@@ -184,7 +184,8 @@ def plain_mixer(conv: Any, h: Tensor, graphs: list[Tensor]) -> Tensor:
     variance = mixed.var(dim=(0, 2), unbiased=False, keepdim=True)
     norm = conv.batch_norm
     scaled = (mixed - mean) / (variance + norm.eps).sqrt() * norm.weight[:, None]
-    return (h + scaled + norm.bias[:, None]).relu()
+    out: Tensor = (h + scaled + norm.bias[:, None]).relu()
+    return out
 
 
 @pytest.mark.parametrize("graph", ["tree", "official", "symmetrised"])
