@@ -124,7 +124,8 @@ class PoseFormerV2(nn.Module):
         pooled = torch.cat(
             (self.weighted_mean(tokens[:, :kept]), self.weighted_mean_(tokens[:, kept:])), dim=-1
         )  # (N, 1, 2·C·J)
-        return self.output_scale * self.head(pooled).view(len(x), -1, self.num_joints, 3)
+        poses: Tensor = self.head(pooled).view(len(x), -1, self.num_joints, 3)
+        return poses * self.output_scale
 
     def _frame_tokens(self, windows: Tensor) -> Tensor:
         """Middle frames (N, T, J, 2) as tokens (N, f, C·J)."""
@@ -133,8 +134,8 @@ class PoseFormerV2(nn.Module):
         h = self.Joint_embedding(frames.flatten(0, 1)) + self.Spatial_pos_embed  # (N·f, J, C)
         for block in self.Spatial_blocks:
             h = block(h)
-        h = self.Spatial_norm(h).view(len(windows), self.kept_frames, -1)
-        return h + self.Temporal_pos_embed
+        tokens: Tensor = self.Spatial_norm(h).view(len(windows), self.kept_frames, -1)
+        return tokens + self.Temporal_pos_embed
 
     def _frequency_tokens(self, windows: Tensor) -> Tensor:
         """First coefficients in time of each coordinate, (N, T, J, 2), as tokens (N, n, C·J)."""

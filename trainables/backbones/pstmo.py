@@ -149,8 +149,8 @@ class PSTMO(nn.Module):
 
     def _lift_middle(self, tokens: Tensor) -> Tensor:
         """Shrink tokens (N, T, C) to the middle frames' poses (N, 1, J, 3)."""
-        h = self.middle_head(self.middle_norm(self.strided(tokens).squeeze(1)))
-        return self.output_scale * h.view(-1, 1, self.num_joints, 3)
+        h: Tensor = self.middle_head(self.middle_norm(self.strided(tokens).squeeze(1)))
+        return h.view(-1, 1, self.num_joints, 3) * self.output_scale
 
 
 def default_strides(frames: int) -> tuple[int, ...]:
