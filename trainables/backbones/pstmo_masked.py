@@ -180,4 +180,5 @@ def masked_pose_loss(pred: Tensor, clean: Tensor) -> Tensor:
     """
     if pred.shape != clean.shape:
         raise ShapeError(f"pred {tuple(pred.shape)} and clean {tuple(clean.shape)} differ")
-    return torch.linalg.vector_norm(pred - clean, dim=-1).mean()
+    loss: Tensor = torch.linalg.vector_norm(pred - clean, dim=-1).mean()
+    return loss

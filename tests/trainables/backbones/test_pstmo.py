@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -25,17 +26,17 @@ SMALL = {"num_joints": 5, "width": 16, "hidden": 24, "heads": 2}
 FRAMES = 27
 
 
-def small(**options: Any) -> PSTMO:
+def small(**options: Any) -> Any:  # not a module, whose attributes are unions to mypy
     torch.manual_seed(0)
     return PSTMO(**{**SMALL, "frames": FRAMES, "output_scale": 1.0, **options})
 
 
-def small_masked(**options: Any) -> MaskedPSTMO:
+def small_masked(**options: Any) -> Any:
     torch.manual_seed(1)
     return MaskedPSTMO(**{**SMALL, "frames": FRAMES, **options})
 
 
-def fill(net: nn.Module) -> nn.Module:
+def fill(net: nn.Module) -> Any:
     """Set the check values' weights."""
     gains = {id(m.weight) for m in net.modules() if isinstance(m, nn.BatchNorm1d | TokenNorm)}
     with torch.no_grad():
@@ -148,7 +149,7 @@ def test_position_tables_start_normal() -> None:
 @pytest.mark.parametrize("centred", [False, True])
 @pytest.mark.parametrize("strides", [(3, 3, 3), (1, 3, 9), (27,)])
 def test_the_token_that_the_residuals_keep(centred: bool, strides: tuple[int, ...]) -> None:
-    stack = StridedTransformer(
+    stack: Any = StridedTransformer(
         27, 4, 6, strides=strides, heads=2, dropout=0.0, centred=centred
     ).double()
     nn.init.zeros_(stack.tables[0])
@@ -163,7 +164,7 @@ def test_the_token_that_the_residuals_keep(centred: bool, strides: tuple[int, ..
 def test_the_strided_convolution_sees_the_kept_tokens_neighbours(stride: int) -> None:
     def sees(centred: bool) -> list[int]:
         torch.manual_seed(0)
-        stack = StridedTransformer(
+        stack: Any = StridedTransformer(
             stride, 4, 64, strides=(stride,), heads=2, dropout=0.0, centred=centred
         )
         nn.init.zeros_(stack.layers[0].attention.out.weight)  # leaves the convolution alone
@@ -316,7 +317,7 @@ def test_pretraining_of_another_size_is_refused() -> None:
 
 
 def official_parts(
-    linear: dict[str, tuple[int, ...]], norms: dict[str, int], batch_norms: dict[str, int]
+    linear: Mapping[str, tuple[int, ...]], norms: Mapping[str, int], batch_norms: Mapping[str, int]
 ) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
     for name, shape in linear.items():
