@@ -18,6 +18,7 @@ from pydantic import (
 __all__ = [
     "FIELDS_OF_DATA_SETS",
     "LOSS_NET_FIELDS",
+    "NOBODY",
     "BackboneName",
     "DataConfig",
     "DatasetName",
@@ -60,6 +61,10 @@ FIELDS_OF_DATA_SETS: Mapping[str, tuple[DatasetName, ...]] = MappingProxyType(
 """Fields of `DataConfig` that matter to some data sets only."""
 
 
+NOBODY = "none"
+"""As `DataConfig.val_subject`: no validation split, all training subjects train."""
+
+
 class DataConfig(_Frozen):
     """Which data are read, and how much of them.
 
@@ -69,7 +74,8 @@ class DataConfig(_Frozen):
             fingerprint; filled in when the data are loaded.
         keypoints: Which 2D key points of `h36m`: `gt`, or the suffix of another 2D file.
         val_subject: Training subject that validates; None holds out whole recordings where
-            their names are known, else the last training subject.
+            their names are known, else the last training subject; `none` holds out nobody, as
+            the paper does, which selects on test.
         annotation: Which 3D of `mpi_inf_3dhp`'s MATLAB files: rescaled to one skeleton, as most
             authors use, or of true size.
         fold: Which of the five parts of `h3wb` tests.
@@ -95,6 +101,11 @@ class DataConfig(_Frozen):
     frames: int = Field(default=1, ge=1)
     clip_step: int = Field(default=1, ge=1)
     max_eval_poses: int | None = Field(default=None, ge=1)
+
+    @property
+    def validates(self) -> bool:
+        """Whether there is a split `val`."""
+        return self.val_subject != NOBODY
 
     @model_validator(mode="after")
     def _no_field_of_another_data_set(self) -> DataConfig:
@@ -209,6 +220,16 @@ class TrainingConfig(_Frozen):
             raise ValueError(f"loss_net={self.loss_net!r} needs lr_l; set it, or loss_net='none'")
         if self.loss_net == "none" and self.alpha != 0.0:
             raise ValueError(f"alpha={self.alpha} has no effect with loss_net='none'; set alpha=0")
+        return self
+
+    @model_validator(mode="after")
+    def _selects_on_a_split_that_exists(self) -> TrainingConfig:
+        if not self.data.validates and self.select_on == "val":
+            raise ValueError(
+                f"data.val_subject={NOBODY!r} leaves no validation split, but select_on='val' "
+                "chooses on it; set select_on='test' (--select-on test), or leave "
+                "data.val_subject out"
+            )
         return self
 
     @model_validator(mode="after")

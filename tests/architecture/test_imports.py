@@ -26,7 +26,12 @@ RULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "trainables": (("trainables",), ("torch",)),
     "trainables.config": (("trainables.config",), ()),
     "trainables.windows": ((), ()),
-    "trainables.skeletons": (("trainables.skeletons", "trainables.errors"), ()),
+    "trainables.names": ((), ()),
+    "trainables.faults": (("trainables.names",), ()),
+    "trainables.skeletons": (
+        ("trainables.skeletons", "trainables.errors", "trainables.faults", "trainables.names"),
+        (),
+    ),
     "trainables.errors": ((), ()),
     "trainables.ray_trainable": (("trainables",), ("ray", "torch")),
     "tuner": (("tuner",), ()),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from trainables.config import LOSS_NET_FIELDS, TrainingConfig
+from trainables.config import LOSS_NET_FIELDS, DataConfig, TrainingConfig
 
 VALID: dict[str, Any] = {"backbone": "videopose", "lr_p": 1e-3, "lr_l": 1e-3, "alpha": 1e-3}
 
@@ -67,3 +67,15 @@ def test_fields_in_their_place_pass_and_the_baseline_is_always_the_same(
 
 def test_the_fields_of_the_loss_net_are_fields() -> None:
     assert set(LOSS_NET_FIELDS) < set(TrainingConfig.model_fields)
+
+
+def test_without_validation_only_the_test_split_can_be_selected_on() -> None:
+    data = DataConfig(name="h36m", val_subject="none")
+    fields: dict[str, Any] = {"backbone": "videopose", "lr_p": 1e-3, "loss_net": "none"}
+    message = r"data\.val_subject='none' .* but select_on='val' .* set select_on='test'"
+    with pytest.raises(ValidationError, match=message):
+        TrainingConfig(**fields, data=data)
+    assert not TrainingConfig(**fields, data=data, select_on="test").data.validates
+    assert DataConfig(name="h36m", val_subject="S8").validates
+    with pytest.raises(ValidationError, match="val_subject='none' has no effect on"):
+        DataConfig(name="h3wb", val_subject="none")

@@ -47,6 +47,24 @@ def test_a_known_skeleton_written_out_is_the_known_one() -> None:
         ({"left": [4, 5]}, "left has 2 and right 6 joints"),
         ({"left": [4, 6, 5, 11, 12, 13]}, "the tree is not its own mirror image"),
         ({"limb_pairs": []}, "0 limb_pairs, expected 4"),
+        ({"limb_pairs": H36M_17.limb_pairs * 2}, "limb_pairs: Tuple should have at most 4 items"),
+        (
+            {"limb_pairs": [H36M_17.limb_pairs[i] for i in (1, 0, 2, 3)]},
+            "but the forearm (11, 12) starts at 11; expected, in this order, upper arm, forearm",
+        ),
+        (
+            {"limb_pairs": [H36M_17.limb_pairs[i] for i in (0, 1, 3, 2)]},
+            "but the shin (4, 5) starts at 4",
+        ),
+        (
+            {"limb_pairs": [H36M_17.limb_pairs[i] for i in (0, 1, 0, 1)]},
+            "limb_pairs holds a segment twice, expected eight different ones",
+        ),
+        (
+            {"parts": [{"name": "a", "groups": [[[1], [0]]]}] * 101},
+            "parts: Tuple should have at most 100 items",
+        ),
+        ({"parts": [{"name": "a", "groups": [[[17], [0]]]}]}, "parts a names joint 17, but"),
         ({"limb_pairs": [[[11, 13], [14, 15]]] * 4}, "the parent of 13 is 12"),
         ({"limb_pairs": [[[11, 12], [15, 16]]] * 4}, "no left and right of each other"),
         ({"origin": [17]}, "origin names joint 17, but joints end at 16"),

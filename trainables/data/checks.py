@@ -10,18 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data.cameras import Float64Array, pixels_from_screen, project
-from trainables.data.dataset import PoseDataset, PoseSplit, SequenceInfo
+from trainables.data.dataset import Camera, PoseDataset, PoseSplit, SequenceInfo
+from trainables.data.findings import FrameRun, find_runs, sequence_name
 from trainables.skeletons import Skeleton
 
 __all__ = [
     "SAMPLED_POSES",
     "Reprojection",
+    "SequenceFit",
     "bone_lengths_m",
     "by_sequence",
+    "distances_px",
     "evenly",
     "knee_votes",
     "knees_bend_forward",
     "outside_image",
+    "project_clipped",
     "reprojection",
     "subject_of_pose",
 ]
@@ -107,6 +111,25 @@ def by_sequence(
 
 
 @dataclass(frozen=True)
+class SequenceFit:
+    """How far the 2D of a sequence is from its projected 3D.
+
+    Attributes:
+        name: Subject, action and view.
+        view: Name of its camera.
+        median_px: Over poses and joints, pixels.
+        exchanged: Runs of poses whose left and right are exchanged.
+        behind: Runs of poses that reach behind the camera.
+    """
+
+    name: str
+    view: str
+    median_px: float
+    exchanged: tuple[FrameRun, ...]
+    behind: tuple[FrameRun, ...]
+
+
+@dataclass(frozen=True)
 class Reprojection:
     """How far the 2D is from the projected 3D; empty where cameras or places are unknown.
 
@@ -115,13 +138,13 @@ class Reprojection:
         exchanged: Whether the 2D fits far better with the arms' or the legs' left and right
             exchanged, (P,).
         behind: Whether a joint lies behind the camera, or in its plane, (P,).
-        sequence_medians_px: Subject, action and view of each sequence, and its median distance.
+        sequences: The same by sequence.
     """
 
     distance_px: NDArray[np.float32]
     exchanged: NDArray[np.bool_]
     behind: NDArray[np.bool_]
-    sequence_medians_px: tuple[tuple[str, float], ...]
+    sequences: tuple[SequenceFit, ...]
 
 
 def reprojection(
@@ -137,27 +160,41 @@ def reprojection(
     joints = dataset.skeleton.num_joints
     distances = [np.zeros((0, joints), np.float32)]
     exchanged, behind = [np.zeros(0, np.bool_)], [np.zeros(0, np.bool_)]
-    medians = []
+    fits = []
     for info, poses in by_sequence(dataset, split, limit):
         if split.root is None or info.camera is None:
             continue
         points_m = split.y[poses].astype(np.float64) + split.root[poses][:, None]
         behind.append(np.asarray((points_m[..., 2] <= 0).any(axis=1)))
-        points_m[..., 2] = np.maximum(points_m[..., 2], MIN_DEPTH_M)
-        projected = project(points_m, info.camera)
+        projected = project_clipped(points_m, info.camera)
         pixels = pixels_from_screen(split.x[poses], info.camera.size)
-        # what lies in the camera's plane projects beyond all numbers
-        distance = np.minimum(np.linalg.norm(projected - pixels, axis=-1), MAX_DISTANCE_PX)
+        distance = distances_px(projected, pixels)
         distances.append(distance.astype(np.float32))
         exchanged.append(_exchanged(projected, pixels, dataset.skeleton))
-        name = f"{info.subject} {info.action!r} {info.view}"
-        medians.append((name, float(np.median(distance))))
+        name, frames = sequence_name(info), split.frame[poses]
+        runs = [find_runs(name, bad[-1], poses, frames) for bad in (exchanged, behind)]
+        fits.append(
+            SequenceFit(
+                name, info.view, float(np.median(distance)), tuple(runs[0]), tuple(runs[1])
+            )
+        )
     return Reprojection(
         distance_px=np.concatenate(distances),
         exchanged=np.concatenate(exchanged),
         behind=np.concatenate(behind),
-        sequence_medians_px=tuple(medians),
+        sequences=tuple(fits),
     )
+
+
+def project_clipped(points_m: Float64Array, camera: Camera) -> Float64Array:
+    """Project, with what lies behind the camera brought before it, pixels, (..., 2)."""
+    depth_m = np.maximum(points_m[..., 2:], MIN_DEPTH_M)
+    return project(np.concatenate([points_m[..., :2], depth_m], axis=-1), camera)
+
+
+def distances_px(projected: Float64Array, pixels: Float64Array) -> Float64Array:
+    """Distances in the image; what lies in the camera's plane projects beyond all numbers."""
+    return np.asarray(np.minimum(np.linalg.norm(projected - pixels, axis=-1), MAX_DISTANCE_PX))
 
 
 def _exchanged(projected: Float64Array, pixels: Float64Array, skeleton: Skeleton) -> Any:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from trainables.data.cameras import pixels_from_screen
 from trainables.data.checks import by_sequence, knees_bend_forward, reprojection
 from trainables.data.dataset import PoseDataset, PoseSplit
-from trainables.data.names import natural_key
 from trainables.data.plausibility import (
     Check,
     bone_lengths_of_subjects,
@@ -18,16 +17,18 @@ from trainables.data.plausibility import (
     plausibility,
 )
 from trainables.data.verification import faults, shared_between_splits
+from trainables.names import natural_key
 from trainables.skeletons import Skeleton
 
 __all__ = ["check_dataset", "inspect_dataset"]
 
 
-def inspect_dataset(dataset: PoseDataset) -> dict[str, Any]:
+def inspect_dataset(dataset: PoseDataset, *, validates: bool = True) -> dict[str, Any]:
     """Describe a data set and check its plausibility on a sample of its poses.
 
     Args:
         dataset: A decoded data set.
+        validates: Whether it must have a validation split.
 
     Returns:
         A JSON-able object: `dataset`, `hash`, `skeleton`, `splits` (`frames`: distinct moments,
@@ -36,7 +37,7 @@ def inspect_dataset(dataset: PoseDataset) -> dict[str, Any]:
         `reprojection_px`, `knees_bend_forward`), `bone_lengths_mm` by subject, `problems`,
         `notes`.
     """
-    broken = faults(dataset)
+    broken = faults(dataset, validates=validates)
     report: dict[str, Any] = {
         "dataset": dataset.name,
         "hash": dataset.content_hash(),
@@ -71,18 +72,19 @@ def _skeleton(skeleton: Skeleton) -> dict[str, Any]:
     }
 
 
-def check_dataset(dataset: PoseDataset) -> list[Check]:
+def check_dataset(dataset: PoseDataset, *, validates: bool = True) -> list[Check]:
     """Check every pose of a data set, whatever is wrong with it.
 
     Args:
         dataset: A decoded data set; it need not have passed `verify_dataset`.
+        validates: Whether it must have a validation split.
 
     Returns:
         What was checked. If what training needs is not fulfilled, that comes first, and nothing
         else is looked at where arrays are malformed.
     """
     poses = sum(len(split) for split in dataset.splits.values())
-    found = faults(dataset)
+    found = faults(dataset, validates=validates)
     checks = [
         Check("what training needs", "all", "a fault", "no fault", "problem", fault)
         for fault in found

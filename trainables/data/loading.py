@@ -104,5 +104,5 @@ def load_dataset(
 
 def _read(config: DataConfig, data_dir: Path | None) -> PoseDataset:
     dataset = DATASETS[config.name].load(config, data_dir)
-    verify_dataset(dataset)
+    verify_dataset(dataset, validates=config.validates)
     return dataset if config.joints is None else leave_out_neck(dataset)

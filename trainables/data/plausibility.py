@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.data.camera_checks import camera_checks, share_check
 from trainables.data.checks import (
     SAMPLED_POSES,
     bone_lengths_m,
     by_sequence,
     knee_votes,
-    outside_image,
-    reprojection,
     subject_of_pose,
 )
 from trainables.data.dataset import PoseDataset, PoseSplit
+from trainables.data.findings import Check, Verdict, name_runs
 from trainables.data.motion_checks import motion, repetitions
-from trainables.data.names import first_few, natural_key
+from trainables.names import first_few, natural_key
 from trainables.skeletons import H3WB_133, Skeleton
 
 __all__ = ["Check", "Verdict", "bone_lengths_of_subjects", "bone_names", "plausibility"]
-
-Verdict: TypeAlias = Literal["ok", "note", "problem"]
 
 MAX_BONE_SPREAD_M = 0.005
 """Between a subject's 1st and 99th percentile; published sets are rigid within a millimetre."""
 MAX_BONE_ERROR_M = 0.03
 """Of a single pose, from the subject's median: a joint that is not where the body is."""
+MAX_TRUNK_SPREAD_M = 0.05
+"""Spines bend and collar bones turn between the joints of a skeleton, so that what they span
+grows and shrinks in recordings that have joints for them."""
+MAX_TRUNK_ERROR_M = 0.1
 MAX_ASYMMETRY_M = 0.02
 """People differ by less than a centimetre between left and right; labels by a little more."""
 MAX_ESTIMATED_SPREAD_M = 0.2
@@ -39,35 +39,11 @@ MAX_ESTIMATED_ASYMMETRY_M = 0.05
 MIN_KNEES_FORWARD = 0.9
 MIN_BENT_KNEES = 40
 """In a sequence with fewer, a few wrong ones would make a great share."""
-MAX_OUTSIDE_SHARE = 0.01
-MAX_MEDIAN_REPROJECTION_PX = 30.0
-"""Detectors are 5 to 10 px off on images of 1000 px; another camera hundreds."""
-MAX_EXCHANGED_SHARE = 0.01
-"""Detectors exchange left and right in some frames; labels that do are wrong."""
 MAX_FROZEN_SHARE = 0.05
 MAX_SPEED_M_S = 30.0
 """The fastest wrists and feet (a pitch, a volley) reach 20 to 25 m/s."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at.
-
-    Attributes:
-        name: What, in a few words.
-        where: Split or subject.
-        found: The figure, with its unit.
-        expected: What is accepted.
-        verdict: `problem` if it is not; `note` for what a person should know.
-        message: The same as one sentence; empty if all is well.
-    """
-
-    name: str
-    where: str
-    found: str
-    expected: str
-    verdict: Verdict
-    message: str = ""
+MAX_ROOT_SPEED_M_S = 12.0
+"""The fastest sprinters."""
 
 
 def plausibility(
@@ -81,9 +57,8 @@ def plausibility(
         over_time: Whether to look at motion and for repeated sequences, too, which takes all
             poses.
     """
-    found: list[Check] = []
+    found: list[Check] = list(camera_checks(dataset, limit))
     for name, split in dataset.splits.items():
-        found.extend(_image_checks(dataset, name, split, limit))
         found.append(_knees(dataset, name, split, limit))
         if over_time:
             found.extend(_motion_checks(dataset, name, split))
@@ -91,71 +66,6 @@ def plausibility(
     if over_time:
         found.append(_repetitions(dataset))
     return found
-
-
-def _image_checks(
-    dataset: PoseDataset, name: str, split: PoseSplit, limit: int | None
-) -> Iterator[Check]:
-    """Does the 2D belong to the 3D, and to the image?"""
-    outside = outside_image(dataset, split, limit)
-    far_out = outside > MAX_OUTSIDE_SHARE
-    yield Check(
-        "2D inside the image",
-        name,
-        f"{outside:.2%} outside",
-        f"<= {MAX_OUTSIDE_SHARE:.0%}",
-        "problem" if far_out else "ok",
-        f"{name}: {outside:.1%} of the 2D key points lie outside their image" if far_out else "",
-    )
-    fit = reprojection(dataset, split, limit)
-    if not fit.distance_px.size:
-        yield Check("2D off the 3D", name, "no cameras", "-", "ok")
-        return
-    median, p99 = np.quantile(fit.distance_px, (0.5, 0.99))
-    figures = f"{median:.2f}/{p99:.2f}/{fit.distance_px.max():.2f} px"
-    expected = f"median <= {MAX_MEDIAN_REPROJECTION_PX:.0f}"
-    off = [who for who, px in fit.sequence_medians_px if px > MAX_MEDIAN_REPROJECTION_PX]
-    sentence = ""
-    if median > MAX_MEDIAN_REPROJECTION_PX:
-        sentence = (
-            f"{name}: the 2D lies {median:.0f} px off the projected 3D; 2D and 3D are of "
-            "different copies, or the cameras are others"
-        )
-    elif off:
-        sentence = (
-            f"{name}: the 2D lies more than {MAX_MEDIAN_REPROJECTION_PX:.0f} px off the projected "
-            f"3D in {len(off)} sequences: {first_few(off)}"
-        )
-    yield Check(
-        "2D off, p50/p99/max",
-        name,
-        figures,
-        expected,
-        "problem" if sentence else "ok",
-        sentence,
-    )
-    yield _share(
-        "2D left/right swapped",
-        name,
-        fit.exchanged,
-        MAX_EXCHANGED_SHARE,
-        "have the 2D of left and right exchanged",
-    )
-    yield _share("behind the camera", name, fit.behind, 0.0, "lie behind their camera")
-
-
-def _share(name: str, where: str, bad: NDArray[np.bool_], limit: float, what: str) -> Check:
-    """A share of the poses, which is a problem above a limit and a note above 0."""
-    count, share = int(bad.sum()), float(bad.mean()) if bad.size else 0.0
-    verdict: Verdict = "problem" if share > limit else "note" if count else "ok"
-    return Check(
-        name,
-        where,
-        f"{count:,} poses" + (f" ({share:.2%})" if count else ""),
-        f"<= {limit:.0%}" if limit else "none",
-        verdict,
-        f"{where}: {count:,} of {bad.size:,} poses {what}" if count else "",
-    )
 
 
 def _knees(dataset: PoseDataset, name: str, split: PoseSplit, limit: int | None) -> Check:
@@ -188,32 +98,35 @@ def _knees(dataset: PoseDataset, name: str, split: PoseSplit, limit: int | None)
 
 def _motion_checks(dataset: PoseDataset, name: str, split: PoseSplit) -> Iterator[Check]:
     """What stands still, and what is too fast."""
-    seen = motion(dataset, split, limit_m_s=MAX_SPEED_M_S)
+    seen = motion(dataset, split, limit_m_s=MAX_SPEED_M_S, root_limit_m_s=MAX_ROOT_SPEED_M_S)
     if not seen.steps:
         yield Check("frozen frames, jumps", name, "no frames in order", "-", "ok")
         return
-    share = seen.frozen / seen.steps
-    yield Check(
+    yield share_check(
         "frozen frames",
         name,
-        f"{seen.frozen:,} ({share:.2%})",
-        f"<= {MAX_FROZEN_SHARE:.0%}",
-        "problem" if share > MAX_FROZEN_SHARE else "note" if seen.frozen else "ok",
-        f"{name}: {seen.frozen:,} of {seen.steps:,} frames repeat the one before them exactly"
-        if seen.frozen
-        else "",
+        (seen.frozen, seen.steps),
+        MAX_FROZEN_SHARE,
+        "repeat the one before them exactly",
+        seen.frozen_runs,
+        unit="frames",
     )
-    yield Check(
-        "jumps, fastest joint",
-        name,
-        f"{seen.jumps:,}, {seen.fastest_m_s:.1f} m/s",
-        f"<= {MAX_SPEED_M_S:.0f} m/s",
-        "problem" if seen.jumps else "ok",
-        f"{name}: a joint jumps in {seen.jumps:,} of {seen.steps:,} steps, at up to "
-        f"{seen.fastest_m_s:.0f} m/s: {seen.fastest_where}"
-        if seen.jumps
-        else "",
-    )
+    for kind, who, jumps, limit_m_s in (
+        ("jumps, fastest joint", "a joint", seen.joints, MAX_SPEED_M_S),
+        ("jumps of the body", "the body", seen.body, MAX_ROOT_SPEED_M_S),
+    ):
+        yield Check(
+            kind,
+            name,
+            f"{jumps.count:,}, {jumps.fastest_m_s:.1f} m/s",
+            f"<= {limit_m_s:.0f} m/s",
+            "problem" if jumps.count else "ok",
+            f"{name}: {who} jumps in {jumps.count:,} of {seen.steps:,} steps "
+            f"({name_runs(jumps.runs)}), at up to {jumps.fastest_m_s:.0f} m/s: "
+            f"{jumps.fastest_where}"
+            if jumps.count
+            else "",
+        )
 
 
 def _repetitions(dataset: PoseDataset) -> Check:
@@ -250,13 +163,11 @@ def _bones(dataset: PoseDataset) -> list[Check]:
     """Constant and symmetric bones: each subject that fails, else the one that comes closest."""
     skeleton = dataset.skeleton
     estimated = skeleton == H3WB_133
-    counted = skeleton.limbs if estimated else skeleton.segments
-    chosen = [skeleton.segments.index(segment) for segment in counted]
     found: dict[str, list[tuple[float, Check]]] = {}
     for subject, lengths_m in bone_lengths_of_subjects(dataset).items():
         medians = np.median(lengths_m, axis=0)
         rows = [
-            _constant(skeleton, subject, lengths_m, chosen, estimated=estimated),
+            _constant(skeleton, subject, lengths_m, estimated=estimated),
             _symmetric(skeleton, subject, medians, estimated=estimated),
         ]
         if not estimated:
@@ -270,26 +181,32 @@ def _bones(dataset: PoseDataset) -> list[Check]:
     return checks
 
 
+def _limits_m(skeleton: Skeleton, limbs_m: float, trunk_m: float) -> NDArray[np.float64]:
+    """A limit for each segment, (J - 1,): arms and legs are rigid, the trunk less so."""
+    return np.asarray([limbs_m if s in skeleton.limbs else trunk_m for s in skeleton.segments])
+
+
 def _constant(
-    skeleton: Skeleton,
-    subject: str,
-    lengths_m: NDArray[np.float32],
-    chosen: list[int],
-    *,
-    estimated: bool,
+    skeleton: Skeleton, subject: str, lengths_m: NDArray[np.float32], *, estimated: bool
 ) -> tuple[float, Check]:
-    low, high = np.quantile(lengths_m[:, chosen], (0.01, 0.99), axis=0)
-    worst = int((high - low).argmax())
-    spread, name = float((high - low)[worst]), bone_names(skeleton)[chosen[worst]]
-    limit = MAX_ESTIMATED_SPREAD_M if estimated else MAX_BONE_SPREAD_M
+    low, high = np.quantile(lengths_m, (0.01, 0.99), axis=0)
+    limits_m = (
+        _limits_m(skeleton, MAX_ESTIMATED_SPREAD_M, np.inf)
+        if estimated
+        else _limits_m(skeleton, MAX_BONE_SPREAD_M, MAX_TRUNK_SPREAD_M)
+    )
+    worst = int(((high - low) / limits_m).argmax())
+    spread, limit = float((high - low)[worst]), float(limits_m[worst])
     bad = spread > limit
-    return spread, Check(
+    return spread / limit, Check(
         "constant bones" if not estimated else "constant limbs",
         subject,
         f"{1000 * spread:.1f} mm",
         f"<= {1000 * limit:.0f} mm",
         "problem" if bad else "ok",
-        f"{subject}: the length of {name} varies by {1000 * spread:.0f} mm" if bad else "",
+        f"{subject}: the length of {bone_names(skeleton)[worst]} varies by {1000 * spread:.0f} mm"
+        if bad
+        else "",
     )
 
 
@@ -298,16 +215,18 @@ def _steady(
 ) -> tuple[float, Check]:
     """Single poses that the percentiles do not see."""
     errors = np.abs(lengths_m - medians)
-    poses = int((errors.max(axis=1) > MAX_BONE_ERROR_M).sum())
-    worst = bone_names(skeleton)[int(errors.max(axis=0).argmax())]
-    return float(errors.max()), Check(
+    limits_m = _limits_m(skeleton, MAX_BONE_ERROR_M, MAX_TRUNK_ERROR_M)
+    poses = int((errors > limits_m).any(axis=1).sum())
+    worst = int((errors.max(axis=0) / limits_m).argmax())
+    found_mm, limit_mm = 1000 * float(errors[:, worst].max()), 1000 * float(limits_m[worst])
+    return found_mm / limit_mm, Check(
         "bones of every pose",
         subject,
-        f"{1000 * float(errors.max()):.1f} mm off",
-        f"<= {1000 * MAX_BONE_ERROR_M:.0f} mm",
+        f"{found_mm:.1f} mm off",
+        f"<= {limit_mm:.0f} mm",
         "problem" if poses else "ok",
         f"{subject}: in {poses:,} poses a bone differs from its usual length by more than "
-        f"{1000 * MAX_BONE_ERROR_M:.0f} mm, {worst} by up to {1000 * float(errors.max()):.0f} mm"
+        f"{limit_mm:.0f} mm, {bone_names(skeleton)[worst]} by up to {found_mm:.0f} mm"
         if poses
         else "",
     )

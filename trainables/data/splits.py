@@ -6,16 +6,21 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from trainables.data.names import first_few, natural_key
+from trainables.config import NOBODY
 from trainables.errors import DataError
+from trainables.names import first_few, natural_key
 
 __all__ = [
+    "SPLIT_NAMES",
     "SequenceKey",
     "assign_splits",
     "base_action",
     "held_out_recordings",
     "hold_out_validation",
+    "splits_in_use",
 ]
+
+SPLIT_NAMES = ("train", "val", "test")
 
 HELD_OUT_FRACTION = 0.2
 MIN_RECORDINGS = 2
@@ -46,8 +51,9 @@ def assign_splits(
         keys: All sequences, as (subject, action).
         sources: The recording behind each; empty if none is known.
         test_subjects: Whose sequences test.
-        val_subject: Training subject that validates; None for the rule above. Sequences of the
-            other training subjects that share a recording with it are left out.
+        val_subject: Training subject that validates; None for the rule above; `none` for
+            nobody. Sequences of the other training subjects that share a recording with it are
+            left out.
 
     Returns:
         Split names by sequence, and a sentence on how validation was chosen.
@@ -68,6 +74,11 @@ def assign_splits(
     return {key: assigned[key] for key in ordered if key in assigned}, note
 
 
+def splits_in_use(assigned: Collection[str]) -> tuple[str, ...]:
+    """Those of `train`, `val` and `test` that have sequences, in this order."""
+    return tuple(name for name in SPLIT_NAMES if name in assigned)
+
+
 def hold_out_validation(
     training: Sequence[SequenceKey],
     sources: Mapping[SequenceKey, str],
@@ -79,7 +90,7 @@ def hold_out_validation(
     Args:
         training: The sequences, as (subject, action), in order.
         sources: The recording behind each; empty if none is known.
-        val_subject: Subject that validates; None for the rule.
+        val_subject: Subject that validates; None for the rule; `none` for nobody.
 
     Returns:
         `train` or `val` by sequence, without those left out, and a sentence on how validation
@@ -88,6 +99,8 @@ def hold_out_validation(
     Raises:
         DataError: No training or validation sequences are left.
     """
+    if val_subject == NOBODY:
+        return dict.fromkeys(training, "train"), "validation: nobody; all training subjects train"
     if val_subject is None and sources:
         validation, note = _recordings_for_validation(list(training), sources)
     else:

@@ -7,14 +7,15 @@ from itertools import combinations
 import numpy as np
 
 from trainables.data.checks import bone_lengths_m, evenly, knees_bend_forward
+from trainables.data.correspondence import foreign_2d
 from trainables.data.dataset import PoseDataset, PoseSplit
-from trainables.data.names import first_few
+from trainables.data.splits import SPLIT_NAMES
 from trainables.errors import DataError
+from trainables.names import first_few
 from trainables.skeletons import Skeleton
 
 __all__ = ["faults", "shared_between_splits", "verify_dataset"]
 
-SPLIT_NAMES = ("train", "val", "test")
 THIGH_RANGE_M = (0.2, 0.8)
 SPAN_RANGE = (0.02, 20.0)
 """Size of a pose in its image, which is 2 wide: from 10 of 1000 pixels to ten times the image."""
@@ -23,28 +24,40 @@ ORIGIN_TOLERANCE_M = 2e-6
 """A mean of rounded joints; a root joint itself is at 0 exactly."""
 
 
-def verify_dataset(dataset: PoseDataset) -> None:
+def verify_dataset(dataset: PoseDataset, *, validates: bool = True) -> None:
     """Refuse a data set that cannot be right.
+
+    Args:
+        dataset: The data set.
+        validates: Whether it must have a validation split.
 
     Raises:
         DataError: Shapes, types, finiteness, units or left/right are wrong, or two splits share
             a recording; lists all faults.
     """
-    found = faults(dataset)
+    found = faults(dataset, validates=validates)
     if found:
         lines = "\n".join(f"  - {fault}" for fault in found)
         raise DataError(f"data set {dataset.name!r} cannot be used:\n{lines}")
 
 
-def faults(dataset: PoseDataset) -> list[str]:
-    """All faults that forbid training, each with what was found and expected."""
-    missing = [name for name in SPLIT_NAMES if name not in dataset.splits]
+def faults(dataset: PoseDataset, *, validates: bool = True) -> list[str]:
+    """All faults that forbid training, each with what was found and expected.
+
+    Args:
+        dataset: The data set.
+        validates: Whether it must have a validation split.
+    """
+    needed = [name for name in SPLIT_NAMES if validates or name != "val"]
+    missing = [name for name in needed if name not in dataset.splits]
     found = [f"split {name!r} is missing" for name in missing]
     unreadable = False
     for name, split in dataset.splits.items():
         broken = _array_faults(split, dataset)
         found.extend(
-            f"{name}: {fault}" for fault in broken or _pose_faults(split, dataset.skeleton)
+            f"{name}: {fault}"
+            for fault in broken
+            or (*_pose_faults(split, dataset.skeleton), *foreign_2d(dataset, split))
         )
         unreadable = unreadable or bool(broken)
     if not unreadable:

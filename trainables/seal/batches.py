@@ -8,11 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from trainables.config import TrainingConfig
+from trainables.config import DataConfig, TrainingConfig
 from trainables.data.dataset import PoseDataset
 from trainables.errors import DataError
-from trainables.seal.device_data import DeviceSplit, load_split
-from trainables.seal.lifting import middle_frames
+from trainables.seal.device_data import DeviceSplit, load_split, middle_frames
 from trainables.seal.mirroring import mirror_some
 from trainables.seal.monitor import StepMonitor
 from trainables.seal.projection import Views, load_views
@@ -68,12 +67,14 @@ class TrainingBatches:
         self._outputs = window.outputs(config.data.frames)
         self._device = device
         self._split = load_split(dataset, "train", device=device, dtype=dtype)
-        self._middles = _middles(self._split, config.data.clip_step)
+        self._middles = _middles(self._split, config.data, self._outputs)
         self._clips = len(self._split) if self._middles is None else len(self._middles)
         if self._clips < _MIN_BATCH:
+            frames = config.data.frames
+            what = "poses" if frames == 1 else f"clips of {frames} frames, all lifted ones scored,"
             raise DataError(
-                f"split 'train' of {dataset.name!r} has {self._clips} poses to train on; "
-                f"it needs {_MIN_BATCH}"
+                f"split 'train' of {dataset.name!r} has {self._clips} {what} to train on; it "
+                f"needs {_MIN_BATCH}"
             )
         self._views = None
         if config.uses_energy and config.hard_negatives:
@@ -120,15 +121,19 @@ class TrainingBatches:
         )
 
 
-def _middles(split: DeviceSplit, step: int) -> Tensor | None:
+def _middles(split: DeviceSplit, data: DataConfig, outputs: int) -> Tensor | None:
     """Positions of the middle frames of the clips that are trained on, int32; None for all."""
-    scored = split.scored()
-    if step == 1:
-        return scored
-    spans = split.sequence_spans()
-    parts = [torch.from_numpy(clip_middles(length, step)) + first for first, length in spans]
-    middles = torch.cat(parts).int()
-    return middles if scored is None else middles[torch.isin(middles, scored)]
+    middles = None
+    if data.clip_step > 1:
+        parts = [
+            torch.from_numpy(clip_middles(length, data.clip_step)) + first
+            for first, length in split.sequence_spans()
+        ]
+        middles = torch.cat(parts).int()
+    if split.all_scored:
+        return middles
+    every = torch.arange(len(split), dtype=torch.int32) if middles is None else middles
+    return split.scored_clips(every, data.frames, outputs)
 
 
 def run_steps(

@@ -14,7 +14,10 @@ from torch import Tensor
 from trainables.data.dataset import PoseDataset, PoseSplit, SequenceInfo
 from trainables.errors import DataError
 
-__all__ = ["DeviceSplit", "Poses", "load_split", "require_split"]
+__all__ = ["DeviceSplit", "Poses", "load_split", "middle_frames", "require_split"]
+
+
+_CLIPS_PER_CHUNK = 1 << 16
 
 
 class Poses(NamedTuple):
@@ -35,6 +38,11 @@ class Poses(NamedTuple):
     sequence: Tensor
     frame: Tensor
     valid: Tensor
+
+
+def middle_frames(values: Tensor, count: int, *, dim: int = 1) -> Tensor:
+    """The `count` frames in the middle of dimension `dim`."""
+    return values.narrow(dim, (values.shape[dim] - count) // 2, count)
 
 
 class DeviceSplit:
@@ -95,7 +103,12 @@ class DeviceSplit:
     @property
     def sequence_names(self) -> tuple[str, ...]:
         """Names of the sequences of the whole data set, by their index."""
-        return tuple(f"{info.subject} {info.action} {info.view}" for info in self._infos)
+        # MPI-INF-3DHP's test sequences have one name for both
+        takes = (
+            info.action if info.action == info.subject else f"{info.subject} {info.action}"
+            for info in self._infos
+        )
+        return tuple(f"{take} {info.view}" for take, info in zip(takes, self._infos, strict=True))
 
     @property
     def frame_step(self) -> int | None:
@@ -113,11 +126,31 @@ class DeviceSplit:
     def _ordered(self) -> bool:
         return all(info.ordered for info in self._infos)
 
-    def scored(self) -> Tensor | None:
-        """Positions of the poses that are scored, on the CPU, int32; None for all."""
+    @property
+    def all_scored(self) -> bool:
+        """Whether no pose is context only."""
+        return self._valid is None
+
+    def scored_clips(self, middles: Tensor, frames: int, outputs: int) -> Tensor:
+        """Those clips of which each frame that is lifted is scored.
+
+        Args:
+            middles: Middle frames, (C,), integers, on the CPU.
+            frames: Frames of a clip.
+            outputs: How many in its middle are lifted.
+
+        Returns:
+            Some of `middles`.
+        """
         if self._valid is None:
-            return None
-        return self._valid.nonzero().squeeze(1).int().cpu()
+            return middles
+        kept = []
+        for part in middles.split(_CLIPS_PER_CHUNK):
+            index = part.long().to(self.device)[:, None]
+            if frames > 1:
+                index = middle_frames(self.clip_index(index[:, 0], frames), outputs)
+            kept.append(part[self._valid[index].all(dim=1).cpu()])
+        return torch.cat(kept)
 
     def gather(self, index: Tensor) -> Poses:
         """Copy poses.
@@ -133,7 +166,8 @@ class DeviceSplit:
         Args:
             index: The middle frames (of an even number, the one before the middle), (B,),
                 int64, on the split's device.
-            frames: Frames T; beyond an end of the sequence its last frame there is repeated.
+            frames: Frames T; beyond an end of the sequence, or a gap in it, the last frame there
+                is repeated.
 
         Returns:
             x (B, T, J, 2), y (B, T, J, 3); the other fields are the middle frame's.
@@ -148,7 +182,11 @@ class DeviceSplit:
     def gather_frames(self, index: Tensor) -> Poses:
         """Copy clips by the positions of their frames, (B, T), int64, on the split's device."""
         middle = self.gather(index[:, (index.shape[1] - 1) // 2])
-        return middle._replace(x=self._x[index, 0], y=self._y[index, 0])
+        return middle._replace(x=self.gather_x(index), y=self._y[index, 0])
+
+    def gather_x(self, index: Tensor) -> Tensor:
+        """Copy the 2D of clips by the positions of their frames, (B, T) to (B, T, J, 2)."""
+        return self._x[index, 0]
 
     def clip_index(self, index: Tensor, frames: int) -> Tensor:
         """Positions in the split of the frames of clips, (B,) to (B, T); see `gather_clips`."""
@@ -162,7 +200,7 @@ class DeviceSplit:
         return self._ends(index)[1]
 
     def sequence_spans(self) -> list[tuple[int, int]]:
-        """Position of the first frame of each sequence, and how many frames it has.
+        """Position of the first frame of each sequence without gaps, and its number of frames.
 
         Raises:
             DataError: If poses do not follow one another in time.
@@ -180,17 +218,31 @@ class DeviceSplit:
         return starts[run], lasts[run]
 
     def _spans(self) -> tuple[Tensor, Tensor]:
-        """Positions of the first and the last frame of each sequence, (S,) each."""
+        """Positions of the first and the last frame of each run, (R,) each.
+
+        A run is a sequence, or what is left of it between frames that are missing.
+        """
         if not self._ordered:
             raise DataError(
                 "these data are loose poses, which do not follow one another in time, so that no "
                 "clips can be taken of them; set data.frames=1, and use a single-frame backbone"
             )
         if self._borders is None:
-            _, lengths = torch.unique_consecutive(self._sequence, return_counts=True)
-            ends = lengths.cumsum(0)
-            self._borders = ends - lengths, ends - 1
+            begins = torch.ones(len(self), dtype=torch.bool, device=self.device)
+            same = self._sequence.diff() == 0
+            steps = self._frame.diff()
+            begins[1:] = ~same | (steps != self._steps_of_sequences(same, steps))
+            starts = begins.nonzero().squeeze(1)
+            ends = torch.cat([starts[1:], starts.new_tensor([len(self)])])
+            self._borders = starts, ends - 1
         return self._borders
+
+    def _steps_of_sequences(self, same: Tensor, steps: Tensor) -> Tensor:
+        """For each pose but the first the smallest step of its sequence, (N - 1,)."""
+        number = self._sequence[1:].long()
+        smallest = steps.new_full((len(self._infos),), torch.iinfo(steps.dtype).max)
+        smallest.scatter_reduce_(0, number[same], steps[same], "amin")
+        return smallest[number]
 
     def batches(self, size: int) -> Iterator[Poses]:
         """Copies of all poses in order, at most `size` at a time."""

@@ -7,23 +7,18 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from trainables.seal.device_data import DeviceSplit, Poses
+from trainables.seal.device_data import DeviceSplit, Poses, middle_frames
 from trainables.seal.mirroring import mirror
 from trainables.skeletons import Skeleton
 from trainables.windows import SINGLE_FRAMES, Window, covering_windows
 
-__all__ = ["lift_clips", "lift_sequence", "lift_split", "middle_frames", "window_of"]
+__all__ = ["lift_clips", "lift_sequence", "lift_split", "window_of"]
 
 
 def window_of(pose_net: nn.Module) -> Window:
     """Frames that a pose-net takes at a time: its `window`; single frames if it has none."""
     window = getattr(pose_net, "window", None)
     return window if isinstance(window, Window) else SINGLE_FRAMES
-
-
-def middle_frames(values: Tensor, count: int, *, dim: int = 1) -> Tensor:
-    """The `count` frames in the middle of dimension `dim`."""
-    return values.narrow(dim, (values.shape[dim] - count) // 2, count)
 
 
 def lift_clips(pose_net: nn.Module, x: Tensor, skeleton: Skeleton, *, flip: bool) -> Tensor:
@@ -75,10 +70,12 @@ def lift_split(
             yield lift_clips(pose_net, poses.x, skeleton, flip=flip)[:, 0], poses
         return
     for index, kept in _windows(split, window, batch_size, limit):
-        clips = split.gather_frames(index)
-        pred = lift_clips(pose_net, clips.x, skeleton, flip=flip)
+        pred = lift_clips(pose_net, split.gather_x(index), skeleton, flip=flip)
         outputs = middle_frames(index, pred.shape[1])
-        yield pred[kept], split.gather(outputs[kept])
+        if window.output == "middle":
+            yield pred[:, 0], split.gather(outputs[:, 0])
+        else:
+            yield pred[kept], split.gather(outputs[kept])
 
 
 def lift_sequence(

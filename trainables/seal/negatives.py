@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from trainables.config import TrainingConfig
 from trainables.metrics.hypotheses import select
-from trainables.seal.lifting import middle_frames
+from trainables.seal.device_data import middle_frames
 from trainables.seal.projection import Views, reprojection_errors
 
 __all__ = ["NegativePool", "build_pool", "disc_noise", "lift_in_evaluation", "rank_pairs"]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from trainables.builders import build_loss_optimizer
 from trainables.config import TrainingConfig
 from trainables.seal.batches import Batch, TrainingBatches, run_steps
-from trainables.seal.lifting import middle_frames
+from trainables.seal.device_data import middle_frames
 from trainables.seal.loss_net_step import LossNetStep
 from trainables.seal.monitor import StepMonitor
 from trainables.seal.negatives import build_pool, lift_in_evaluation

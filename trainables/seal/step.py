@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from trainables.builders import Optimizers, resolve_pose_loss
 from trainables.config import TrainingConfig
 from trainables.seal.constraints import length_constraint, symmetry_constraint
-from trainables.seal.lifting import middle_frames
+from trainables.seal.device_data import middle_frames
 from trainables.seal.loss_net_step import LossNetStep
 from trainables.seal.negatives import NegativePool, build_pool, lift_in_evaluation
 from trainables.seal.objectives import pose_loss

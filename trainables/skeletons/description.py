@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from itertools import chain
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import (
@@ -17,12 +18,17 @@ from pydantic import (
 )
 
 from trainables.errors import DataError
+from trainables.faults import describe_faults
+from trainables.names import first_few
 from trainables.skeletons import SKELETONS, BodyPart, Skeleton
 
 __all__ = ["SkeletonReference", "skeleton_from_reference", "skeleton_reference"]
 
 MAX_JOINTS = 1000
 NUM_LIMB_PAIRS = 4
+MAX_PARTS = 100
+MAX_GROUPS = 100
+"""Of one part."""
 
 SkeletonReference: TypeAlias = "str | Mapping[str, Any]"
 """A name in `SKELETONS`, or a skeleton's fields, as JSON holds them."""
@@ -30,15 +36,16 @@ SkeletonReference: TypeAlias = "str | Mapping[str, Any]"
 _Name = Annotated[str, StringConstraints(pattern=r"^[\w .:+/-]{1,64}$")]
 _Joint = Annotated[int, Field(ge=0, lt=MAX_JOINTS, strict=True)]
 _Parent = Annotated[int, Field(ge=-1, lt=MAX_JOINTS, strict=True)]
-_Joints = tuple[_Joint, ...]
+_Joints = Annotated[tuple[_Joint, ...], Field(max_length=MAX_JOINTS)]
 _Segment = tuple[_Joint, _Joint]
+_Pair = tuple[_Segment, _Segment]
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: _Name
-    groups: tuple[tuple[_Joints, _Joints], ...]
+    groups: Annotated[tuple[tuple[_Joints, _Joints], ...], Field(max_length=MAX_GROUPS)]
 
 
 class _Description(BaseModel):
@@ -48,20 +55,20 @@ class _Description(BaseModel):
 
     name: _Name
     joints: Annotated[tuple[_Name, ...], Field(min_length=2, max_length=MAX_JOINTS)]
-    parents: tuple[_Parent, ...]
+    parents: Annotated[tuple[_Parent, ...], Field(max_length=MAX_JOINTS)]
     left: _Joints
     right: _Joints
-    limb_pairs: tuple[tuple[_Segment, _Segment], ...]
+    limb_pairs: Annotated[tuple[_Pair, ...], Field(max_length=NUM_LIMB_PAIRS)]
     origin: _Joints = ()
     pck_joints: _Joints = ()
-    parts: tuple[_Part, ...] = ()
+    parts: Annotated[tuple[_Part, ...], Field(max_length=MAX_PARTS)] = ()
 
     @field_validator("joints")
     @classmethod
     def _names_differ(cls, joints: tuple[str, ...]) -> tuple[str, ...]:
         twice = sorted({name for name in joints if joints.count(name) > 1})
         if twice:
-            raise ValueError(f"joints of the same name: {', '.join(twice)}; rename one of each")
+            raise ValueError(f"joints of the same name: {first_few(twice)}; rename one of each")
         return joints
 
     @model_validator(mode="after")
@@ -95,18 +102,22 @@ class _Description(BaseModel):
                 raise ValueError(f"the parents of {name!r} go in a circle, expected a tree")
 
     def _check_indices(self) -> None:
-        groups = {
+        groups: dict[str, Iterable[int]] = {
             "left": self.left,
             "right": self.right,
             "origin": self.origin,
             "pck_joints": self.pck_joints,
-            **{f"parts {p.name}": sum((a + b for a, b in p.groups), ()) for p in self.parts},
-            "limb_pairs": sum((a + b for a, b in self.limb_pairs), ()),
+            **{
+                f"parts {part.name}": chain.from_iterable(chain.from_iterable(part.groups))
+                for part in self.parts
+            },
+            "limb_pairs": chain.from_iterable(chain.from_iterable(self.limb_pairs)),
         }
         for field, joints in groups.items():
-            if max(joints, default=0) >= len(self.joints):
+            highest = max(joints, default=0)
+            if highest >= len(self.joints):
                 raise ValueError(
-                    f"{field} names joint {max(joints)}, but joints end at {len(self.joints) - 1}"
+                    f"{field} names joint {highest}, but joints end at {len(self.joints) - 1}"
                 )
 
     def _check_mirror_image(self) -> None:
@@ -146,6 +157,22 @@ class _Description(BaseModel):
                     f"limb_pairs holds {left} and {right}, which are no left and right of each "
                     "other"
                 )
+        self._check_limb_order()
+
+    def _check_limb_order(self) -> None:
+        """Upper arm, forearm, thigh, shin: each second segment goes on where the first ends."""
+        segments = tuple(chain.from_iterable(self.limb_pairs))
+        if len(set(segments)) != len(segments):
+            raise ValueError("limb_pairs holds a segment twice, expected eight different ones")
+        upper_arm, forearm, thigh, shin = (left for left, _ in self.limb_pairs)
+        limbs = (("upper arm", upper_arm, "forearm", forearm), ("thigh", thigh, "shin", shin))
+        for upper_name, upper, lower_name, lower in limbs:
+            if lower[0] != upper[1]:
+                raise ValueError(
+                    f"limb_pairs: the {upper_name} {upper} ends at {upper[1]}, but the "
+                    f"{lower_name} {lower} starts at {lower[0]}; expected, in this order, upper "
+                    "arm, forearm, thigh, shin"
+                )
 
 
 def skeleton_reference(skeleton: Skeleton) -> SkeletonReference:
@@ -166,24 +193,17 @@ def skeleton_from_reference(reference: object) -> Skeleton:
     if isinstance(reference, str):
         if reference not in SKELETONS:
             raise DataError(
-                f"skeleton {reference!r} is unknown; known: {', '.join(SKELETONS)}; describe your "
-                "own by its joints, parents, left, right and limb_pairs"
+                f"skeleton {reference[:64]!r} is unknown; known: {', '.join(SKELETONS)}; describe "
+                "your own by its joints, parents, left, right and limb_pairs"
             )
         return SKELETONS[reference]
     try:
         skeleton = _Description.model_validate(reference).to_skeleton()
     except ValidationError as error:
-        faults = "; ".join(_fault(fault["loc"], fault["msg"]) for fault in error.errors())
-        raise DataError(f"skeleton: {faults}") from error
+        raise DataError(f"skeleton: {describe_faults(error)}") from error
     if SKELETONS.get(skeleton.name, skeleton) != skeleton:
         raise DataError(
             f"skeleton {skeleton.name!r} has the name of a known skeleton, but differs from it; "
             "give it another name"
         )
     return skeleton
-
-
-def _fault(place: tuple[int | str, ...], message: str) -> str:
-    where = ".".join(map(str, place))
-    text = message.removeprefix("Value error, ")
-    return f"{where}: {text}" if where else text

@@ -80,7 +80,7 @@ def register_winner(
     Args:
         tracking_uri: The MLflow server or database.
         parent_run_id: The run that the model belongs to.
-        model_name: `sealpose-<backbone>-<dataset>`.
+        model_name: As `tuner.wiring.model_name` gives it.
         checkpoint_path: The best weights, as the trainer wrote them.
         training_config: What `trainables.config.TrainingConfig` reads.
         metrics: The winner's figures; `val_mpjpe_mm` must be among them, finite.

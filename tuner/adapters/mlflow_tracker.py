@@ -96,7 +96,7 @@ class MlflowTracker(EventTracker):
         """Register the winner once the server is there; see `mlflow_models.register_winner`.
 
         Args:
-            model_name: `sealpose-<backbone>-<dataset>`.
+            model_name: As `tuner.wiring.model_name` gives it.
             checkpoint_path: File or folder of the best weights; it must stay where it is.
             training_config: What `trainables.config.TrainingConfig` reads.
             metrics: The winner's figures, `val_mpjpe_mm` among them.

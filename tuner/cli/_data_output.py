@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,12 @@ __all__ = ["print_checks", "print_inspection"]
 
 LISTED_JOINTS = 20
 LISTED_ACTIONS = 12
+SUBJECTS_WIDTH = 24
+SUBJECT_WIDTH = 24
+FIGURES_WIDTH = 17
+CHECK_WIDTHS = (22, 6, 20, 13, 7)
+"""Of columns, in characters, so that tables fit 80 columns without a terminal, too."""
+LISTED_SIZES = 4
 LIMBS = ("upper arm", "forearm", "thigh", "shin")
 RANGES = {
     "x_px": "2D x (px)",
@@ -44,7 +51,7 @@ def print_inspection(found: Mapping[str, Any]) -> None:
             (
                 name,
                 *(f"{split[key]:,}" for key in ("frames", "views", "scored", "sequences")),
-                _few(split["subjects"]),
+                _listed(split["subjects"], SUBJECTS_WIDTH),
             )
             for name, split in splits.items()
         ],
@@ -66,7 +73,15 @@ def print_checks(
     typer.echo(f"content hash {content_hash}")
     print_table(
         ("check", "where", "found", "expected", "verdict"),
-        [(c.name, c.where, c.found, c.expected, c.verdict) for c in checks],
+        [
+            [
+                textwrap.fill(cell, width)
+                for cell, width in zip(
+                    (c.name, c.where, c.found, c.expected, c.verdict), CHECK_WIDTHS, strict=True
+                )
+            ]
+            for c in checks
+        ],
     )
     noted = [check.message for check in checks if check.verdict == "note"]
     problems = [check.message for check in checks if check.verdict == "problem"]
@@ -82,11 +97,14 @@ def _print_figures(splits: Mapping[str, Mapping[str, Any]]) -> None:
     ]
     rows.append(("frames per second", *(_numbers(split["fps"]) for split in splits.values())))
     rows.append(("views", *(str(len(s["cameras"]["views"])) for s in splits.values())))
-    rows.append(("image sizes", *(_few(s["cameras"]["image_sizes"]) for s in splits.values())))
+    rows.append(("image sizes", *(_sizes(s["cameras"]["image_sizes"]) for s in splits.values())))
     rows.append(("cameras", *(_calibrated(split["cameras"]) for split in splits.values())))
     rows.append(("2D off the 3D (px)", *(_fit(split) for split in splits.values())))
     rows.append(("knees forward", *(f"{s['knees_bend_forward']:.1%}" for s in splits.values())))
-    print_table(("", *splits), rows)
+    print_table(
+        ("", *splits),
+        [(label, *(_folded(cell) for cell in cells)) for label, *cells in rows],
+    )
     for name, split in splits.items():
         _paragraph(f"actions of {name}: {_few(split['actions'], LISTED_ACTIONS)}")
 
@@ -99,7 +117,7 @@ def _print_limbs(skeleton: Mapping[str, Any], lengths_mm: Mapping[str, Any]) -> 
         for left, right in skeleton["limbs"]:
             a, b = bones[left], bones[right]
             cells.append(f"{a:.0f}" if abs(a - b) < 1.0 else f"{a:.0f} / {b:.0f}")
-        rows.append((subject, *cells))
+        rows.append((textwrap.fill(subject, SUBJECT_WIDTH), *cells))
     print_table(("limbs (mm, left / right)", *LIMBS), rows)
 
 
@@ -127,6 +145,28 @@ def _paragraph(text: str) -> None:
 def _few(names: Sequence[str], limit: int = 8) -> str:
     more = len(names) - limit
     return (", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")) or "-"
+
+
+def _listed(names: Sequence[str], width: int) -> str:
+    """The names, or the first ones and how many there are: `S1, S2, … (8)`."""
+    whole = ", ".join(names) or "-"
+    if len(whole) <= width:
+        return whole
+    for count in range(len(names) - 1, 0, -1):
+        short = f"{', '.join(names[:count])}, … ({len(names)})"
+        if len(short) <= width:
+            return short
+    return f"{names[0][: width - 8]}… ({len(names)})"
+
+
+def _sizes(sizes: Sequence[str]) -> str:
+    """One in each line."""
+    more = len(sizes) - LISTED_SIZES
+    return "\n".join([*sizes[:LISTED_SIZES], *([f"and {more} more"] if more > 0 else [])]) or "-"
+
+
+def _folded(cell: str) -> str:
+    return "\n".join(textwrap.fill(line, FIGURES_WIDTH) for line in cell.split("\n"))
 
 
 def _numbers(values: Sequence[float]) -> str:

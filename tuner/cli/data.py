@@ -54,7 +54,8 @@ KeypointsOption = Annotated[
 ValSubjectOption = Annotated[
     str | None,
     typer.Option(
-        help="h36m, mpi_inf_3dhp, poses: subject that validates [default: by recordings]."
+        help="h36m, mpi_inf_3dhp, poses: subject that validates, or none: all train "
+        "[default: by recordings]."
     ),
 ]
 AnnotationOption = Annotated[
@@ -99,7 +100,7 @@ def inspect(
     from trainables.data.loading import load_dataset
 
     loaded = load_dataset(config, data_dir, cache=data_cache())
-    found = inspect_dataset(loaded)
+    found = inspect_dataset(loaded, validates=config.validates)
     if figure is not None:
         from tuner.reports.skeleton_sheet import render_sheet
         from tuner.wiring.data_sheet import sheet_of
@@ -132,7 +133,7 @@ def verify(
     from trainables.data.loading import DATASETS
 
     loaded = DATASETS[config.name].load(config, data_dir)
-    checks = check_dataset(loaded)
+    checks = check_dataset(loaded, validates=config.validates)
     problems = [check.message for check in checks if check.verdict == "problem"]
     if json_:
         print_json(

@@ -86,6 +86,8 @@ def convert(
     typer.echo(f"content hash {done.hash or '-'}")
     for note in done.notes:
         typer.echo(f"note: {note}")
+    for problem in done.problems:
+        typer.echo(f"problem: {problem}")
 
 
 def _refuse_idle(options: dict[str, object], reason: str) -> None:

@@ -104,12 +104,16 @@ def evaluate(
 
 
 def _print(found: Evaluation, *, detail: bool) -> None:
+    from trainables.config import FIELDS_OF_DATA_SETS
     from tuner.wiring.evaluation import ordinal
 
     data = found.systems[0].data
-    every = "" if data.stride == 1 else f", every {ordinal(data.stride)} frame"
-    what = f"{data.keypoints} key points{every}"
-    typer.echo(f"{found.named} on {found.split} of {data.name} ({what})")
+    has_choice = data.name in FIELDS_OF_DATA_SETS["keypoints"]
+    what = [f"{data.keypoints} key points"] if has_choice else []
+    if data.stride != 1:
+        what.append(f"every {ordinal(data.stride)} frame")
+    in_brackets = f" ({', '.join(what)})" if what else ""
+    typer.echo(f"{found.named} on {found.split} of {data.name}{in_brackets}")
     for system in found.systems:
         typer.echo(f"{system.system}: {system.checkpoint}")
     for note in dict.fromkeys(note for system in found.systems for note in system.notes):

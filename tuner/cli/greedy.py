@@ -234,7 +234,10 @@ def _print_plan(config: GreedyConfig, *, json_mode: bool) -> None:
     from tuner.wiring.cost import describe_plan
     from tuner.wiring.plan import plan_greedy
 
-    plan = describe_plan(plan_greedy(config))
+    planned = plan_greedy(config)
+    plan = describe_plan(planned)
+    for note in planned.notes:
+        typer.echo(f"note: {note}", err=True)
     if json_mode:
         print_json(plan)
         return

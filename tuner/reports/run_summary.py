@@ -213,6 +213,7 @@ class RunSummary:
         configuration: What the run was asked to do, as JSON values.
         location_options: Options that lead a command to this run's stores (`--home`, …);
             empty where the defaults do.
+        data_notes: What to know of the data, one line each.
     """
 
     run: str
@@ -229,6 +230,7 @@ class RunSummary:
     artifacts: str = ""
     configuration: Mapping[str, Any] = field(default_factory=dict)
     location_options: tuple[str, ...] = ()
+    data_notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The summary as JSON values: what `greedy --json` and `runs show --json` print.
@@ -257,4 +259,5 @@ class RunSummary:
                 stage.name: [trial.to_json() for trial in stage.trials] for stage in self.stages
             },
             "configuration": dict(self.configuration),
+            "data_notes": list(self.data_notes),
         }

@@ -25,13 +25,22 @@ GROUND_COLOUR = "#d0d7de"
 TEXT_COLOUR = "#24292f"
 DOTS_PER_INCH = 130
 SIZE_INCHES = (12.0, 8.5)
+CROWDED_BARS = 20
+"""More bars have smaller and steeper names."""
 ALL_BONES_BELOW = 40
 """Skeletons with more joints have bars for the labelled joints' bones only."""
 TURNS_DEGREES = (30.0, 120.0)
 """About the vertical, from the camera's view."""
 REACH_M = 1.05
-"""Half the width of a 3D picture; a body reaches about a metre from its middle."""
-GRID_M = 0.75
+"""Half the width of a 3D picture, or more: most bodies reach a metre from their middle."""
+MARGIN = 1.05
+GRID_SHARE = 0.7
+"""Of that: half the width of the ground."""
+LABEL_LENGTH = 18
+BONE_END_LENGTH = 12
+LINE_LENGTH = 32
+TITLE_LENGTH = 90
+"""Longer names are cut, in characters."""
 ELEVATION_DEGREES = 15.0
 
 Floats = NDArray[np.floating]
@@ -96,11 +105,18 @@ def render_sheet(data: SheetData, file_format: str) -> bytes:
         data: What it shows.
         file_format: One of `FORMATS`.
     """
+    import warnings
+
     from matplotlib import rc_context
 
     buffer = io.BytesIO()
     undated = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-    with rc_context({"svg.hashsalt": "skeleton sheet"}):
+    # names are plain text, and of any script: what the font lacks is drawn as boxes
+    with (
+        rc_context({"svg.hashsalt": "skeleton sheet", "text.parse_math": False}),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = skeleton_sheet(data)
         FigureCanvasAgg(figure)
         figure.savefig(
@@ -112,7 +128,7 @@ def render_sheet(data: SheetData, file_format: str) -> bytes:
 def skeleton_sheet(data: SheetData) -> Figure:
     """Draw the labelled tree, poses in 2D and 3D, and bone lengths."""
     figure = Figure(figsize=SIZE_INCHES, layout="constrained")
-    figure.suptitle(data.title, color=TEXT_COLOUR, fontsize=13)
+    figure.suptitle(_shortened(data.title, TITLE_LENGTH), color=TEXT_COLOUR, fontsize=13)
     left, right = _halves(figure)
     tree, bars = left.subplots(2, 1, height_ratios=(1.35, 1.0))
     _draw_tree(tree, data)
@@ -128,6 +144,11 @@ def skeleton_sheet(data: SheetData) -> Figure:
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
     return figure
+
+
+def _shortened(text: str, length: int = LABEL_LENGTH) -> str:
+    """The text, or as much of it as there is room for."""
+    return text if len(text) <= length else f"{text[: length - 1].rstrip()}…"
 
 
 def _halves(figure: Figure) -> tuple[SubFigure, SubFigure]:
@@ -157,36 +178,45 @@ def _draw_tree(axes: Axes, data: SheetData) -> None:
     points = data.figure_m
     _draw_body(axes, data, points, size=2.5)
     low, high = points.min(axis=0), points.max(axis=0)
-    height, middle = float(high[1] - low[1]), float(low[0] + high[0]) / 2
-    reach = max(float(high[0] - low[0]) / 2, 0.25 * height) + 0.09 * height
-    columns: dict[int, list[int]] = {-1: [], 1: []}
-    for joint in sorted(data.labelled, key=lambda joint: joint in (*data.left, *data.right)):
-        if joint in data.left or joint in data.right:
-            columns[1 if joint in data.left else -1].append(joint)
-    for joint in data.labelled:
-        if joint not in data.left and joint not in data.right:
-            columns[min(columns, key=lambda side: len(columns[side]))].append(joint)
-    for side, joints in columns.items():
+    extent, middle = float((high - low).max()), float(low[0] + high[0]) / 2
+    reach = max(float(high[0] - low[0]) / 2, 0.25 * extent) + 0.09 * extent
+    label_heights = [float(low[1]), float(high[1])]
+    for side, joints in _label_columns(data).items():
         ordered = sorted(joints, key=lambda joint: -float(points[joint, 1]))
-        for joint, label_y in zip(ordered, _spread(points[ordered, 1], height), strict=True):
+        heights = _spread(points[ordered, 1], extent)
+        label_heights.extend(heights)
+        for joint, label_y in zip(ordered, heights, strict=True):
             edge = middle + side * reach
             axes.plot(
                 (points[joint, 0], edge), (points[joint, 1], label_y), color=GROUND_COLOUR, lw=0.7
             )
             axes.text(
-                edge + side * 0.01 * height,
+                edge + side * 0.01 * extent,
                 label_y,
-                f"{joint} {data.joints[joint]}",
+                f"{joint} {_shortened(data.joints[joint])}",
                 ha="left" if side > 0 else "right",
                 va="center",
                 fontsize=8,
                 color=data.colour(joint),
             )
-    axes.set_xlim(middle - reach - 0.55 * height, middle + reach + 0.55 * height)
-    axes.set_ylim(low[1] - 0.06 * height, high[1] + 0.06 * height)
+    margin = 0.06 * extent
+    axes.set_xlim(middle - reach - 0.55 * extent, middle + reach + 0.55 * extent)
+    axes.set_ylim(min(label_heights) - margin, max(label_heights) + margin)
     axes.set_title("joints, seen from the front", fontsize=10, color=TEXT_COLOUR)
     axes.set_aspect("equal")
     axes.axis("off")
+
+
+def _label_columns(data: SheetData) -> dict[int, list[int]]:
+    """The joints that are named to the right (-1) and the left (1) of the body."""
+    columns: dict[int, list[int]] = {-1: [], 1: []}
+    for joint in data.labelled:
+        if joint in data.left or joint in data.right:
+            columns[1 if joint in data.left else -1].append(joint)
+    for joint in data.labelled:
+        if joint not in data.left and joint not in data.right:
+            columns[min(columns, key=lambda side: len(columns[side]))].append(joint)
+    return columns
 
 
 def _spread(heights: Floats, extent: float) -> list[float]:
@@ -195,6 +225,8 @@ def _spread(heights: Floats, extent: float) -> list[float]:
     placed: list[float] = []
     for wanted in heights:
         placed.append(min(float(wanted), placed[-1] - gap) if placed else float(wanted))
+    if not placed:
+        return []
     overhang = (placed[0] + placed[-1] - float(heights[0]) - float(heights[-1])) / 2
     return [height - overhang for height in placed]
 
@@ -221,8 +253,17 @@ def _draw_bars(axes: Axes, data: SheetData) -> None:
             axes.bar(place + shift, mean, width=0.38, color=colour)
             axes.errorbar(place + shift, mean, yerr=spread, color=TEXT_COLOUR, lw=0.8, capsize=1.5)
         first = bars[0][0]
-        names.append(_side_free(f"{data.joints[data.parents[first]]} to {data.joints[first]}"))
-    axes.set_xticks(range(len(names)), names, rotation=40, ha="right", fontsize=7.5)
+        ends = (_side_free(data.joints[joint]) for joint in (data.parents[first], first))
+        names.append(" to ".join(_shortened(end, BONE_END_LENGTH) for end in ends))
+    crowded = len(names) > CROWDED_BARS
+    axes.set_xticks(
+        range(len(names)),
+        names,
+        rotation=70 if crowded else 40,
+        ha="right",
+        rotation_mode="anchor",
+        fontsize=5.5 if crowded else 7.5,
+    )
     axes.set_ylabel("bone length (mm)", fontsize=9)
     subjects = max((len(lengths) for lengths in data.bone_lengths_mm.values()), default=0)
     axes.set_title(
@@ -235,17 +276,18 @@ def _draw_bars(axes: Axes, data: SheetData) -> None:
 
 
 def _side_free(name: str) -> str:
-    """A bone's name for both sides."""
+    """A joint's name for both sides."""
     return " ".join(word.removeprefix("l_").replace("_", " ") for word in name.split(" "))
 
 
 def _draw_poses(figure: SubFigure, data: SheetData) -> None:
     """A column for each pose: in its image, and in 3D from two sides."""
+    reach_m = _reach_m(data)
     rows = figure.subplots(1 + len(TURNS_DEGREES), len(data.poses), squeeze=False)
     for column, pose in enumerate(data.poses):
         _draw_image(rows[0, column], data, pose)
         for turn, axes in zip(TURNS_DEGREES, rows[1:, column], strict=True):
-            _draw_3d(axes, data, pose, turn)
+            _draw_3d(axes, data, pose, turn, reach_m)
             axes.set_title(f"3D, turned by {turn:.0f}°", fontsize=8, color=TEXT_COLOUR)
 
 
@@ -263,18 +305,36 @@ def _draw_image(axes: Axes, data: SheetData, pose: SheetPose) -> None:
         axes.invert_yaxis()
     _draw_body(axes, data, pose.pixels, size=1.5)
     axes.set_aspect("equal")
-    axes.set_title(pose.title, fontsize=8, color=TEXT_COLOUR)
+    lines = (_shortened(line, LINE_LENGTH) for line in pose.title.splitlines())
+    axes.set_title("\n".join(lines), fontsize=8, color=TEXT_COLOUR)
     axes.tick_params(labelsize=7, length=2)
     axes.spines[:].set_visible(False)
 
 
-def _draw_3d(axes: Axes, data: SheetData, pose: SheetPose, azimuth_degrees: float) -> None:
-    """A parallel projection over a grid of 1.5 m beneath the body."""
-    centred = pose.points_m - pose.points_m.mean(axis=0)
-    ground = float(centred[:, 1].max())
-    lines = np.linspace(-GRID_M, GRID_M, 5)
-    grid = [((a, ground, -GRID_M), (a, ground, GRID_M)) for a in lines]
-    grid += [((-GRID_M, ground, a), (GRID_M, ground, a)) for a in lines]
+def _reach_m(data: SheetData) -> float:
+    """Half the width of the 3D pictures, so that all poses fit and are drawn to one scale."""
+    seen = [
+        np.abs(_turned(_centred(pose), turn)).max()
+        for pose in data.poses
+        for turn in TURNS_DEGREES
+    ]
+    return max([REACH_M, *(MARGIN * float(reach) for reach in seen)])
+
+
+def _centred(pose: SheetPose) -> Floats:
+    low, high = pose.points_m.min(axis=0), pose.points_m.max(axis=0)
+    return np.asarray(pose.points_m - (low + high) / 2)
+
+
+def _draw_3d(
+    axes: Axes, data: SheetData, pose: SheetPose, azimuth_degrees: float, reach_m: float
+) -> None:
+    """A parallel projection over a square grid beneath the body."""
+    centred = _centred(pose)
+    ground, edge = float(centred[:, 1].max()), GRID_SHARE * reach_m
+    lines = np.linspace(-edge, edge, 5)
+    grid = [((a, ground, -edge), (a, ground, edge)) for a in lines]
+    grid += [((-edge, ground, a), (edge, ground, a)) for a in lines]
     axes.add_collection(
         LineCollection(
             [_turned(np.asarray(line), azimuth_degrees) for line in grid],
@@ -284,8 +344,8 @@ def _draw_3d(axes: Axes, data: SheetData, pose: SheetPose, azimuth_degrees: floa
     )
     _draw_body(axes, data, _turned(centred, azimuth_degrees), size=1.5)
     axes.set_aspect("equal")
-    axes.set_xlim(-REACH_M, REACH_M)
-    axes.set_ylim(-1.4 * REACH_M, REACH_M)
+    axes.set_xlim(-reach_m, reach_m)
+    axes.set_ylim(-1.4 * reach_m, 1.1 * reach_m)
     axes.axis("off")
 
 

@@ -16,10 +16,13 @@ from tuner.reports.run_summary import (
     TrialRow,
 )
 
-__all__ = ["RUN_CONFIG", "RunSummary", "in_order", "summarise"]
+__all__ = ["DATA_NOTES", "RUN_CONFIG", "RunSummary", "in_order", "summarise"]
 
 RUN_CONFIG = "run_config"
 """Attribute of a run's first study: what the run was asked to do."""
+
+DATA_NOTES = "data_notes"
+"""Attribute of a run's first study: what to know of the data."""
 
 PARAMETER_ORDER = ("lr_p", "lr_l", "alpha")
 """The order of the protocol, in which hyperparameters are shown; stores keep none."""
@@ -77,6 +80,7 @@ def summarise(
         artifacts=artifacts,
         configuration=first.attributes.get(RUN_CONFIG, {}) if first else {},
         location_options=tuple(location_options),
+        data_notes=tuple(first.attributes.get(DATA_NOTES, ())) if first else (),
     )
 
 

@@ -13,7 +13,8 @@ from trainables.builders import build_backbone, build_loss_net
 from trainables.config import BackboneName, DatasetName, TrainingConfig
 from trainables.data.dataset import PoseDataset
 from trainables.errors import ShapeError, TrainableError
-from trainables.seal.lifting import middle_frames, window_of
+from trainables.seal.device_data import middle_frames
+from trainables.seal.lifting import window_of
 from trainables.seal.objectives import pose_loss
 from tuner.errors import ConfigurationError
 from tuner.greedy_config import describe_faults

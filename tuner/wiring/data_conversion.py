@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from trainables.config import DataConfig
 from trainables.data.dataset import PoseDataset
+from trainables.data.inspection import check_dataset
 from trainables.data.loading import load_dataset
 from trainables.data.poses.bvh import convert_bvh
 from trainables.data.poses.bvh_map import BvhMap, SplitRule, load_bvh_map
@@ -19,11 +21,14 @@ from trainables.data.poses.loader import build_dataset
 from trainables.data.poses.table import PoseTable
 from trainables.data.poses.writer import write_poses
 from trainables.data.verification import verify_dataset
+from trainables.names import first_few
 from tuner.errors import ConfigurationError
 from tuner.wiring.files import check_writable
 
 __all__ = ["Conversion", "convert_bvh_files", "convert_dataset"]
 
+IDLE_FIELDS = {"content_hash", "max_eval_poses", "frames", "clip_step"}
+"""Fields that say how data are used, not what they are."""
 SUFFIXES = (".npz", ".parquet")
 
 
@@ -39,6 +44,7 @@ class Conversion:
         hash: Content hash that it has when it is loaded; None if it cannot be loaded alone,
             since a split is missing.
         notes: For people.
+        problems: What is implausible, as `tuner data verify` will say.
     """
 
     out: Path
@@ -47,6 +53,7 @@ class Conversion:
     splits: dict[str, int]
     hash: str | None
     notes: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The object that `--json` prints."""
@@ -56,6 +63,8 @@ class Conversion:
             "sequences": self.sequences,
             "splits": self.splits,
             "hash": self.hash,
+            "notes": list(self.notes),
+            "problems": list(self.problems),
         }
 
 
@@ -71,9 +80,15 @@ def convert_dataset(
         force: Whether a file that exists is replaced.
 
     Raises:
-        ConfigurationError: The file cannot be written, or exists.
+        ConfigurationError: The file cannot be written, or exists, or a field has no effect here.
         DataError: The data set cannot be read.
     """
+    idle = sorted(IDLE_FIELDS & config.model_fields_set)
+    if idle:
+        raise ConfigurationError(
+            f"--set {', '.join(idle)}: has no effect on what is written; give it when the file is "
+            "used"
+        )
     _check_out(out, force=force)
     dataset = load_dataset(config, data_dir)
     write_poses(dataset, out)
@@ -100,10 +115,12 @@ def convert_bvh_files(
         force: Whether a file that exists is replaced.
 
     Raises:
-        ConfigurationError: The file cannot be written, or exists.
+        ConfigurationError: The file cannot be written, or exists, or a pattern fits no file.
         DataError: A file or the map is malformed, or what comes out is implausible.
     """
     _check_out(out, force=force)
+    for option, patterns in (("--val", val), ("--test", test)):
+        _check_patterns(option, patterns, paths)
     mapping = _with_splits(load_bvh_map(map_name), val, test)
     table = convert_bvh(paths, mapping)
     counts = _splits_of(table)
@@ -117,9 +134,7 @@ def convert_bvh_files(
     dataset = build_dataset(DataConfig(name="poses"), table, out)
     verify_dataset(dataset)
     write_table(table, out)
-    return Conversion(
-        out, len(table), _sequences_of(table), counts, dataset.content_hash(), dataset.notes
-    )
+    return _of_dataset(dataset, out)
 
 
 def _check_out(out: Path, *, force: bool) -> None:
@@ -131,6 +146,15 @@ def _check_out(out: Path, *, force: bool) -> None:
     check_writable(out, option="--to")
     if out.exists() and not force:
         raise ConfigurationError(f"--to {out}: exists; name another file, or give --force")
+
+
+def _check_patterns(option: str, patterns: Sequence[str], paths: Sequence[Path]) -> None:
+    for pattern in patterns:
+        if not any(fnmatchcase(path.stem, pattern) for path in paths):
+            stems = first_few([path.stem for path in paths])
+            raise ConfigurationError(
+                f"{option} {pattern!r}: fits none of the files (without .bvh): {stems}"
+            )
 
 
 def _with_splits(mapping: BvhMap, val: Sequence[str], test: Sequence[str]) -> BvhMap:
@@ -148,6 +172,7 @@ def _of_dataset(dataset: PoseDataset, out: Path) -> Conversion:
         splits=splits,
         hash=dataset.content_hash(),
         notes=dataset.notes,
+        problems=tuple(c.message for c in check_dataset(dataset) if c.verdict == "problem"),
     )
 
 

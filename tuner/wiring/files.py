@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
+from trainables.whole_file import whole_file
 from tuner.errors import ConfigurationError
 
 __all__ = ["check_writable", "write_whole"]
@@ -32,27 +32,10 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         ConfigurationError: If it cannot be written.
     """
-    temporary: Path | None = None
     try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        temporary = Path(name)
-        with os.fdopen(descriptor, "wb") as file:
+        with whole_file(path) as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())  # mkstemp's are for the owner alone
-        temporary.replace(path)
     except OSError as error:
         raise ConfigurationError(
             f"{path} cannot be written: {error.strerror or error}; choose another place"
         ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    """The process's mask; it can only be read by setting it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

@@ -17,6 +17,7 @@ from tuner.presets import PRESETS
 from tuner.protocol.stages import Protocol, build_greedy_protocol
 from tuner.settings import data_cache
 from tuner.wiring.checks import check_nets, collect, refuse_decided, unknown_names
+from tuner.wiring.data_notes import data_notes
 from tuner.wiring.preset_fields import preset_training
 from tuner.wiring.space_checks import check_stages, validated_training
 
@@ -45,6 +46,11 @@ class Plan:
     protocol: Protocol
     space: GreedySpace
     training: TrainingConfig
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know of the data, one line each."""
+        return data_notes(self.dataset, self.training)
 
 
 def plan_greedy(config: GreedyConfig) -> Plan:

@@ -19,7 +19,7 @@ from tuner.protocol.actions import Finished
 from tuner.protocol.greedy import next_action
 from tuner.records import StudyHistory
 from tuner.reports.run_summary import RunSummary
-from tuner.reports.summary import RUN_CONFIG
+from tuner.reports.summary import DATA_NOTES, RUN_CONFIG
 from tuner.session import keep_tracking_ids
 from tuner.settings import Locations
 from tuner.wiring.lock import driver_lock
@@ -133,7 +133,10 @@ def _shown(
     run = plan.protocol.run
     first = open_run(plan.protocol, store)
     uid = first.attributes.get(UID) or uuid.uuid4().hex
-    _keep(store, first, {UID: uid, RUN_CONFIG: plan.config.model_dump(mode="json")})
+    asked = plan.config.model_dump(mode="json")
+    _keep(store, first, {UID: uid, RUN_CONFIG: asked, DATA_NOTES: list(plan.notes)})
+    for note in plan.notes:
+        listener.on_message(f"note: {note}")
     with tracked_run(plan, locations, listener, uid=uid) as tracked:
         yield tracked
         _keep_tracking_ids(plan, store, tracked.tracker)

@@ -20,6 +20,7 @@ from tuner.reports.render import write_report
 from tuner.reports.summary import RunSummary
 from tuner.settings import Locations
 from tuner.wiring.environment import describe_environment, flatten
+from tuner.wiring.model_name import model_name
 from tuner.wiring.plan import Plan
 from tuner.wiring.stores import open_tracker
 
@@ -75,14 +76,14 @@ class TrackedRun:
             return
         config = self.plan.config
         self.tracker.register_model(
-            model_name=f"sealpose-{config.backbone}-{config.dataset}",
+            model_name=model_name(config.backbone, config.dataset, self.plan.dataset.name),
             checkpoint_path=winner.outcome.checkpoint,
             training_config=winner.spec.training_config(),
             metrics=winner.outcome.metrics,
             fingerprint=winner.spec.fingerprint,
             comparable=measured_on(winner.spec.base),
             skeleton=skeleton_reference(self.plan.dataset.skeleton),
-            example_x=self.plan.dataset.splits["val"].x[:EXAMPLE_POSES].tolist(),
+            example_x=self.plan.dataset.splits[config.select_on].x[:EXAMPLE_POSES].tolist(),
         )
 
 

@@ -26,6 +26,7 @@ from tuner.settings import Locations
 from tuner.wiring.environment import describe_environment
 from tuner.wiring.lifter import device_named, load_lifter, measure
 from tuner.wiring.lock import driver_lock
+from tuner.wiring.model_name import model_name
 from tuner.wiring.signals import terminable
 from tuner.wiring.stores import open_tracker
 from tuner.wiring.tracked import (
@@ -158,10 +159,13 @@ class _Training:
     @property
     def model_name(self) -> str:
         """What MLflow registers it as."""
-        return f"sealpose-{self.plan.training.backbone}-{self.plan.training.data.name}"
+        training = self.plan.training
+        return model_name(training.backbone, training.data.name, self.plan.dataset.name)
 
     def bring_to_end(self) -> TrainingResult:
         (self.folder / FAILURE_FILE).unlink(missing_ok=True)  # of an earlier life
+        for note in self.plan.notes:
+            self.listener.on_message(f"note: {note}")
         with self._tracked() as tracker:
             outcome = self._train(tracker)
             with terminable():
@@ -279,7 +283,9 @@ class _Training:
                 fingerprint=self.plan.spec.fingerprint,
                 comparable=measured_on(self.plan.spec.base),
                 skeleton=skeleton_reference(self.plan.dataset.skeleton),
-                example_x=self.plan.dataset.splits["val"].x[:EXAMPLE_POSES].tolist(),
+                example_x=self.plan.dataset.splits[self.plan.training.select_on]
+                .x[:EXAMPLE_POSES]
+                .tolist(),
             )
 
     def _result(

@@ -26,6 +26,7 @@ from tuner.presets import PRESETS
 from tuner.records import TrialSpec
 from tuner.settings import Locations, data_cache
 from tuner.wiring.checks import DECIDED_DATA, check_nets, collect, refuse_decided, unknown_names
+from tuner.wiring.data_notes import data_notes
 from tuner.wiring.preset_fields import preset_training
 from tuner.wiring.training_request import DEFAULT_ALPHA, DEFAULT_LR_L, TrainingRequest
 
@@ -63,6 +64,11 @@ class TrainingPlan:
             return request.name
         parts = (request.backbone, request.dataset, request.loss_net, request.preset)
         return f"{'-'.join(parts)}-{self.spec.fingerprint[:6]}"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know of the data, one line each."""
+        return data_notes(self.dataset, self.training)
 
 
 def plan_training(request: TrainingRequest) -> TrainingPlan:

@@ -218,5 +218,5 @@ def test_wrong_shapes_are_refused_with_both_shapes(name: BackboneName) -> None:
 def test_videopose_refuses_even_widths_and_short_clips() -> None:
     with pytest.raises(ValueError, match=r"odd and positive, got \[1, 2\]"):
         VideoPose(num_joints=17, widths=(1, 2))
-    with pytest.raises(ShapeError, match="2 frames are fewer than receptive field"):
+    with pytest.raises(ShapeError, match=r"clips of 2 frames are shorter .* set data.frames=3"):
         VideoPose(num_joints=17, widths=(3,), channels=8)(torch.zeros(1, 2, 17, 2))

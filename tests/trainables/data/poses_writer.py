@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from trainables.data.cameras import project
 from trainables.data.dataset import Camera
@@ -60,4 +62,18 @@ def write_npz(folder: Path, columns: Mapping[str, Any], metadata: object) -> Pat
     text = metadata if isinstance(metadata, str) else json.dumps(metadata)
     with path.open("wb") as stream:
         np.savez(stream, metadata=np.asarray(text), **columns)
+    return path
+
+
+def write_parquet(folder: Path, columns: Mapping[str, Any], metadata: object) -> Path:
+    """Write `poses.parquet` as users of pyarrow would: lists of any length."""
+    arrays = {
+        name: pa.array(np.reshape(values, (len(values), -1)).tolist())
+        if np.ndim(values) > 1
+        else pa.array(values)
+        for name, values in columns.items()
+    }
+    path = folder / "poses.parquet"
+    facts = {"poses": json.dumps(metadata)}
+    pq.write_table(pa.table(arrays).replace_schema_metadata(facts), path)
     return path

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from trainables.data.cameras import project
 from trainables.data.poses.bvh import convert_bvh
 from trainables.data.poses.bvh_map import BUNDLED_MAPS, BvhMap, load_bvh_map
 from trainables.data.poses.bvh_motion import read_bvh
+from trainables.data.poses.bvh_text import scan_bvh
 from trainables.data.poses.loader import build_dataset
 from trainables.data.poses.table import PoseTable
 from trainables.data.verification import faults
@@ -151,6 +154,61 @@ def test_files_that_are_no_text_or_missing_are_refused(tmp_path: Path) -> None:
         read_bvh(tmp_path / "a.bvh")
     with pytest.raises(DataError, match=r"b.bvh: cannot be read \(No such file"):
         read_bvh(tmp_path / "b.bvh")
+
+
+def test_a_long_file_takes_little_more_room_than_its_numbers(tmp_path: Path) -> None:
+    root = body()
+    path = write_bvh(tmp_path / "a.bvh", root, np.tile(moving(root, 100), (50, 1)))
+    tracemalloc.start()
+    try:
+        scanned = scan_bvh(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert scanned.turns.shape == (5000, 20, 3)
+    assert peak < 3 * 5000 * 63 * 8
+    assert len(scanned.text) < 5000
+
+
+def test_more_values_than_the_limit_are_refused_unread(tmp_path: Path) -> None:
+    root = body()
+    path = write_bvh(tmp_path / "a.bvh", root, moving(root, 3))
+    path.write_text(path.read_text("utf-8").replace("Frames: 3", "Frames: 999999"), "utf-8")
+    with pytest.raises(DataError, match="999999 frames of 63 channels, expected at most 50000000"):
+        read_bvh(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1 " * 600_000, "line 1: more than 1000000 characters"),
+        (
+            "HIERARCHY\nROOT a\n" + "{\n" * 20_001,
+            "line 20001: a hierarchy of more than 20000 lines",
+        ),
+    ],
+)
+def test_endless_lines_and_hierarchies_are_refused(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    path = tmp_path / "a.bvh"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        scan_bvh(path)
+
+
+def test_what_is_no_plain_file_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.bvh")
+    with pytest.raises(DataError, match=r"pipe\.bvh: no plain file"):
+        read_bvh(tmp_path / "pipe.bvh")
+    (tmp_path / "circle.bvh").symlink_to("circle.bvh")
+    with pytest.raises(DataError, match=r"circle\.bvh: cannot be read"):
+        read_bvh(tmp_path / "circle.bvh")
+    root = body()
+    write_bvh(tmp_path / "a.bvh", root, moving(root, 3))
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "inside" / "b.bvh").symlink_to(tmp_path / "a.bvh")
+    assert len(read_bvh(tmp_path / "inside" / "b.bvh")) == 3
 
 
 def converted(folder: Path, map_name: str = "cmu", frames: int = 24, **changes: Any) -> PoseTable:
@@ -297,6 +355,19 @@ JOINTS = "joints: {" + ", ".join(f"{name}: A" for name in H36M_17.joints) + "}"
         (f"{JOINTS}\nmetres_per_unit: 1\nskeleton: mine", "skeleton 'mine' is unknown"),
         (f"{JOINTS}\nmetres_per_unit: 1\nfile_name: '('", "file_name: no regular expression"),
         (f"{JOINTS}\nmetres_per_unit: 1\nfile_name: 'a'", "expected the groups (?P<subject>...)"),
+        (f"x: &a [1]\ny: *a\n{JOINTS}", "no valid YAML (anchors and aliases are not supported"),
+        (
+            f"{JOINTS}\nmetres_per_unit: 1\nprefixes: [{', '.join('a' * 17)}]",
+            "prefixes: Tuple should have at most 16 items",
+        ),
+        (
+            "joints: {hip: [" + ", ".join("a" * 17) + "]}\nmetres_per_unit: 1",
+            "List should have at most 16 items",
+        ),
+        (
+            "joints: {" + ", ".join(f"x{n}: A" for n in range(900)) + "}\nmetres_per_unit: 1",
+            "unknown x0, x1, x2, x3, x4 and 895 more; expected those",
+        ),
         ("!!python/object/apply:os.system ['true']", "no valid YAML"),
     ],
 )
@@ -306,6 +377,7 @@ def test_a_malformed_map_is_refused(tmp_path: Path, text: str, message: str) -> 
     with pytest.raises(DataError, match=re.escape(message)) as caught:
         load_bvh_map(str(path))
     assert str(path) in str(caught.value)
+    assert len(str(caught.value)) < 5000
 
 
 def test_an_unknown_map_is_refused() -> None:

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import pickle
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import trainables
 from tests.trainables.data.cache_toys import (
     CONFIG,
     OPTIONAL,
@@ -27,6 +29,7 @@ from tests.trainables.data.cache_toys import (
 from tests.trainables.data.h36m_writer import make_positions, make_views, write_folder
 from trainables.config import DataConfig
 from trainables.data.cache.arrays import FIELDS
+from trainables.data.cache.reader_digest import reader_digest, source_digest
 from trainables.data.dataset import PoseDataset, PoseSplit
 from trainables.data.loading import load_dataset
 from trainables.errors import DataError, UnsafeDataError
@@ -264,8 +267,9 @@ def _swap_offsets(manifest: dict[str, Any]) -> None:
 
 
 FORGERIES: dict[str, tuple[Change, str]] = {
-    "format": (_top(format=2), "written by version 2.1"),
-    "reader": (_top(reader=0), "written by version 1.0"),
+    "format": (_top(format=3), "it has format 3"),
+    "an earlier format": (_top(format=1, reader=1), "it has format 1"),
+    "other loaders": (_top(reader="0" * 64), "read by other loaders than the present ones"),
     "format a text": (_top(format="1"), "format"),
     "extra field": (_top(more=1), "more"),
     "field gone": (lambda m: m.pop("notes"), "notes"),
@@ -384,3 +388,44 @@ def test_errors_of_the_loader_are_the_same_with_a_cache(h36m: Path, tmp_path: Pa
 def test_the_sample_needs_no_cache(tmp_path: Path) -> None:
     load_dataset(DataConfig(stride=50), cache=tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_data_set_of_other_sources_is_read_anew(
+    loader: Loader, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an update: nobody has to remember to raise a version."""
+    loader()
+    loader()
+    assert loader.reads == 1
+    caplog.clear()
+    for module in ("access", "manifest"):
+        target = f"trainables.data.cache.{module}.reader_digest"
+        monkeypatch.setattr(target, lambda: "1" * 64)
+    assert_same(loader(), make_dataset(1))
+    assert loader.reads == 2
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+    assert "other loaders" in caplog.text
+    loader()
+    assert loader.reads == 2
+
+
+def test_the_digest_covers_every_source_by_name_and_content(tmp_path: Path) -> None:
+    folder = tmp_path / "one" / "data"
+    (folder / "h36m").mkdir(parents=True)
+    (folder / "verification.py").write_text("LIMIT = 1")
+    (folder / "h36m" / "loader.py").write_text("")
+    first = source_digest([folder])
+    copied = tmp_path / "two" / "data"
+    shutil.copytree(folder, copied)
+    assert source_digest([copied]) == first
+    (copied / "verification.py").write_text("LIMIT = 2")
+    assert source_digest([copied]) != first
+    (folder / "h36m" / "loader.py").rename(folder / "h36m" / "files.py")
+    assert source_digest([folder]) not in (first, source_digest([copied]))
+    with pytest.raises(FileNotFoundError, match="holds no Python sources"):
+        source_digest([tmp_path / "empty"])
+
+
+def test_the_present_digest_is_that_of_loaders_checks_and_skeletons() -> None:
+    root = Path(trainables.__file__).parent
+    assert reader_digest() == source_digest([root / "data", root / "skeletons"])

@@ -78,6 +78,7 @@ def exchanged(split: PoseSplit) -> dict[str, Any]:
         (lambda split: {"y": split.y.astype(np.float64)}, "y is float64 .* expected float32"),
         (lambda split: {"sequence": split.sequence + 9999}, "sequence numbers exceed the"),
         (lambda split: {"x": split.x[:0], "y": split.y[:0]}, "test: no poses"),
+        (lambda split: {"x": split.x + 0.9}, "test: the 2D lies 63. px off the projected 3D"),
     ],
 )
 def test_what_cannot_be_right_is_refused_and_reported(
@@ -91,6 +92,40 @@ def test_a_missing_split_is_refused(dataset: PoseDataset) -> None:
     fewer = {name: split for name, split in dataset.splits.items() if name != "val"}
     with pytest.raises(DataError, match="split 'val' is missing"):
         verify_dataset(dataclasses.replace(dataset, splits=fewer))
+    verify_dataset(dataclasses.replace(dataset, splits=fewer), validates=False)
+    fewer.pop("train")
+    with pytest.raises(DataError, match=r"  - split 'train' is missing$"):
+        verify_dataset(dataclasses.replace(dataset, splits=fewer), validates=False)
+
+
+def noisy(split: PoseSplit) -> dict[str, Any]:
+    noise = np.random.default_rng(0).normal(0.0, 15 / 500, split.x.shape)
+    return {"x": split.x + noise.astype(np.float32)}
+
+
+def of_another_size(split: PoseSplit) -> dict[str, Any]:
+    return {"y": 1.2 * split.y}
+
+
+@pytest.mark.parametrize("change", [noisy, of_another_size])
+def test_detections_and_rescaled_bodies_are_not_taken_for_those_of_others(
+    dataset: PoseDataset, change: Callable[[PoseSplit], dict[str, Any]]
+) -> None:
+    """Noise of 15 px in each direction; `univ_annot3` is up to a fifth larger or smaller."""
+    verify_dataset(changed(dataset, change))
+
+
+def test_only_what_is_scored_tells_whether_2d_and_3d_belong_together(
+    dataset: PoseDataset,
+) -> None:
+    split = dataset.splits["test"]
+    x, valid = split.x.copy(), np.ones(len(split), np.bool_)
+    x[::3] += 0.5
+    valid[::3] = False
+    verify_dataset(changed(dataset, lambda _: {"x": x, "valid": valid}))
+    x[1::3] += 0.5
+    with pytest.raises(DataError, match=r"test: the 2D lies .* px off the projected 3D"):
+        verify_dataset(changed(dataset, lambda _: {"x": x, "valid": valid}))
 
 
 def longer_forearm(split: PoseSplit) -> dict[str, Any]:
@@ -110,7 +145,6 @@ def elastic(split: PoseSplit) -> dict[str, Any]:
     [
         (longer_forearm, "body8: l_elbow-l_wrist and r_elbow-r_wrist differ by"),
         (elastic, "body8: the length of neck-head varies by"),
-        (lambda split: {"x": split.x + 0.9}, "test: .*% of the 2D key points lie outside"),
         (
             lambda split: {"x": split.x[::-1].copy()},
             "test: the 2D lies .* px off the projected 3D",
@@ -152,6 +186,16 @@ def test_without_cameras_and_roots_the_projection_is_left_alone(dataset: PoseDat
     report = inspect_dataset(blind)
     assert report["problems"] == []
     assert "reprojection_px" not in report["splits"]["train"]
+
+
+def test_key_points_outside_their_image_are_reported(dataset: PoseDataset) -> None:
+    sequences = tuple(
+        dataclasses.replace(info, camera=None, image_size=(1000, 1000))
+        for info in dataset.sequences
+    )
+    blind = dataclasses.replace(dataset, sequences=sequences)
+    problems = inspect_dataset(changed(blind, lambda split: {"x": split.x + 0.9}))["problems"]
+    assert any(re.search("test: .*% of the 2D key points lie outside", text) for text in problems)
 
 
 def verdicts(dataset: PoseDataset, name: str, where: str = "test") -> list[Check]:

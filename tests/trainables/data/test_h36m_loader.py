@@ -195,16 +195,132 @@ def test_confidences_are_dropped(
     assert any("no metadata" in note for note in found.notes)
 
 
-def test_sequences_without_a_partner_are_left_out_and_noted(
+def test_3d_without_2d_of_a_published_subject_are_refused(
     tmp_path: Path, positions: Positions, views: Views
 ) -> None:
     fewer = {s: dict(actions) for s, actions in views.items()}
-    del fewer["S11"]["punch"]
-    more = copied(positions)
-    more["S77"] = more["S1"]
-    dataset = load_dataset(H36M, write_folder(tmp_path / "h", more, fewer))
-    assert "S11 'punch' has no 2D; left out" in dataset.notes
+    del fewer["S11"]["punch"], fewer["S8"]
+    message = (
+        r"data_2d_h36m_gt\.npz has no 2D of S8 'walk', S8 'jump', S8 'punch', S11 'punch', but "
+        r"data_3d_h36m\.npz has their 3D; expected 2D of every sequence"
+    )
+    with pytest.raises(DataError, match=message):
+        load_dataset(H36M, write_folder(tmp_path / "h", positions, fewer))
+
+
+def test_what_has_no_3d_or_no_cameras_is_left_out_and_noted(
+    tmp_path: Path, positions: Positions, views: Views
+) -> None:
+    other = copied(positions)
+    other["S77"] = other["S1"]
+    del other["S11"]["punch"]
+    dataset = load_dataset(H36M, write_folder(tmp_path / "h", other, views))
+    assert ("S11", "punch") not in pairs(dataset, "test")
+    assert "there are 2D without 3D, which are left out: S11 'punch'" in dataset.notes
     assert "subject S77 has no published cameras; left out" in dataset.notes
+
+
+def test_published_subjects_that_are_absent_are_noted(folder: Path, tmp_path: Path) -> None:
+    note = "S6, S7 are not in the files; figures cannot be compared with published ones"
+    assert note in load_dataset(H36M, folder).notes
+    everybody = ("S1", "S5", "S6", "S7", "S8", "S9", "S11")
+    positions = make_positions(everybody)
+    whole = write_folder(tmp_path / "all", positions, make_views(positions))
+    assert not any("not in the files" in note for note in load_dataset(H36M, whole).notes)
+
+
+def test_nobody_validates_and_all_training_subjects_train(folder: Path) -> None:
+    config = H36M.model_copy(update={"val_subject": "none"})
+    held_out, dataset = load_dataset(H36M, folder), load_dataset(config, folder)
+    assert set(dataset.splits) == {"train", "test"}
+    assert pairs(dataset, "train") == {(s, a) for s in ("S1", "S5", "S8") for a in ACTIONS}
+    poses = {name: len(split) for name, split in held_out.splits.items()}
+    assert len(dataset.splits["train"]) == poses["train"] + poses["val"]
+    np.testing.assert_array_equal(dataset.splits["test"].x, held_out.splits["test"].x)
+    assert "validation: nobody; all training subjects train" in dataset.notes
+    assert inspect_dataset(dataset, validates=False)["problems"] == []
+    write_table(folder)
+    assert pairs(load_dataset(config, folder), "train") == pairs(dataset, "train")
+
+
+def test_one_training_subject_suffices_if_nobody_validates(
+    tmp_path: Path, positions: Positions, views: Views
+) -> None:
+    few = copied(positions)
+    one_training_subject(few)
+    config = H36M.model_copy(update={"val_subject": "none"})
+    dataset = load_dataset(config, write_folder(tmp_path / "h", few, views))
+    assert {subject for subject, _ in pairs(dataset, "train")} == {"S8"}
+
+
+def in_reverse_order(seen: list[np.ndarray]) -> list[np.ndarray]:
+    return seen[::-1]
+
+
+def backward_in_time(seen: list[np.ndarray]) -> list[np.ndarray]:
+    return [view[::-1] for view in seen]
+
+
+def mirrored(seen: list[np.ndarray]) -> list[np.ndarray]:
+    return [
+        view * np.asarray([-1, 1], np.float32) + np.asarray([1000, 0], np.float32) for view in seen
+    ]
+
+
+def y_up(seen: list[np.ndarray]) -> list[np.ndarray]:
+    return [
+        view * np.asarray([1, -1], np.float32) + np.asarray([0, 1000], np.float32) for view in seen
+    ]
+
+
+def joints_in_another_order(seen: list[np.ndarray]) -> list[np.ndarray]:
+    return [view[:, ::-1] for view in seen]
+
+
+@pytest.mark.parametrize(
+    "change", [in_reverse_order, backward_in_time, mirrored, y_up, joints_in_another_order]
+)
+def test_2d_that_are_not_those_of_the_3d_are_refused(
+    tmp_path: Path,
+    positions: Positions,
+    views: Views,
+    change: Callable[[list[np.ndarray]], list[np.ndarray]],
+) -> None:
+    changed = {s: {a: change(v) for a, v in acts.items()} for s, acts in views.items()}
+    folder = write_folder(tmp_path / "h", positions, changed)
+    message = (
+        r"  - test: the 2D lies \d+ px off the projected 3D in the median of S\d+, camera "
+        r"'\d+', expected at most 40 px; 2D and 3D are of different copies"
+    )
+    with pytest.raises(DataError, match=message):
+        load_dataset(H36M, folder)
+
+
+def test_the_cameras_of_one_subject_suffice_to_be_refused(
+    tmp_path: Path, positions: Positions, views: Views
+) -> None:
+    one = {a: in_reverse_order(v) for a, v in views["S5"].items()}
+    folder = write_folder(tmp_path / "h", positions, {**views, "S5": one})
+    with pytest.raises(DataError, match=r"train: the 2D lies \d+ px .* of S5, camera"):
+        load_dataset(H36M, folder)
+
+
+def test_detections_may_run_on_and_ground_truth_may_not(
+    tmp_path: Path, positions: Positions, views: Views
+) -> None:
+    longer = {s: dict(actions) for s, actions in views.items()}
+    longer["S9"]["walk"] = [np.concatenate([v, v[-1:].repeat(3, 0)]) for v in views["S9"]["walk"]]
+    folder = write_folder(tmp_path / "h", positions, longer)
+    count = len(positions["S9"]["walk"])
+    message = (
+        rf"data_2d_h36m_gt\.npz and data_3d_h36m\.npz: S9 'walk': 3D has {count} frames, 2D "
+        rf"\[{count + 3}, .*\]; expected the same number"
+    )
+    with pytest.raises(DataError, match=message):
+        load_dataset(H36M, folder)
+    write_folder(folder, positions, longer, keypoints="cpn")
+    dataset = load_dataset(H36M.model_copy(update={"keypoints": "cpn"}), folder)
+    assert any(note.endswith(f"trimmed to {count}") for note in dataset.notes)
 
 
 def with_nan(positions: Positions) -> None:
@@ -264,7 +380,7 @@ def one_training_subject(positions: Positions) -> None:
         (left_right_exchanged, "left and right are exchanged"),
         (another_skeleton, r"S1 'walk' has shape \(\d+, 31, 3\), expected .*\(frames, 32, 3\)"),
         (integers, "S1 'walk' is int32, expected floating point"),
-        (much_shorter, r"S1 'jump' has \[\d+.*data_3d_h36m\.npz has 3; expected the same number"),
+        (much_shorter, r"S1 'jump': 3D has 3 frames, 2D \[\d+.*; expected the same number"),
         (only_strangers, "share no sequence"),
         (no_test_subject, "no test subject, expected S9 or S11"),
         (one_training_subject, r"found the training subjects \['S8'\], expected two or more"),

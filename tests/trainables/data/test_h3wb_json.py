@@ -15,6 +15,8 @@ import pytest
 from tests.trainables.data.h3wb_writer import Sample, json_samples, make_whole_bodies
 from trainables.data.h3wb.json_reader import MAX_SAMPLE_BYTES, read_json
 from trainables.data.h3wb.samples import NOWHERE, Take, take_of_image
+from trainables.data.h36m.cameras import CAMERA_IDS
+from trainables.data.splits import base_action
 from trainables.errors import DataError
 
 AXES_2D, AXES_3D = ("x", "y"), ("x", "y", "z")
@@ -48,16 +50,17 @@ def test_every_coordinate_is_read_whatever_the_order(
         joint: {axis: point[axis] for axis in ("z", "x", "y")}
         for joint, point in reversed(last["keypoints_3d"].items())
     }
-    shuffled = {"10": samples["0"], "9": samples["1"], "2": last}
+    shuffled = {"9": samples["1"], "2": last, "10": samples["0"]}
     read = read_json(written(tmp_path, shuffled))
-    assert read.ids == ("2", "9", "10")
-    for row, sample in enumerate((last, samples["1"], samples["0"])):
+    assert read.ids == ("10", "9", "2")  # views of one moment are in the cameras' order
+    for row, sample in enumerate((samples["0"], samples["1"], last)):
         expected = np.asarray(coordinates(sample, "keypoints_3d", AXES_3D), np.float32)
         np.testing.assert_array_equal(read.points_mm[row], expected)
         expected = np.asarray(coordinates(sample, "keypoints_2d", AXES_2D), np.float32)
         np.testing.assert_array_equal(read.pixels[row], expected)
-    assert [read.takes[take].view for take in read.take] == ["58860488", "55011271", "54138969"]
-    np.testing.assert_array_equal(read.frame, [0, 1, 2])
+    assert [read.takes[take].view for take in read.take] == ["54138969", "55011271", "58860488"]
+    np.testing.assert_array_equal(read.frame, [1, 1, 1])
+    np.testing.assert_array_equal(read.moment, [0, 0, 0])
     assert read.knows_place
     assert read.notes == ()
 
@@ -81,25 +84,79 @@ def test_memory_stays_near_the_arrays(tmp_path: Path, all_samples: dict[str, Sam
 
 
 @pytest.mark.parametrize(
-    ("path", "take"),
+    ("path", "take", "frame"),
     [
         (
             "S1/Images/Directions 1.54138969/frame_0001.jpg",
             Take("S1", "Directions 1", "54138969"),
+            1,
         ),
-        ("S11/Walking.60457274/7.jpg", Take("S11", "Walking", "60457274")),
-        (r"D:\h36m\S5\Images\Sitting Down.55011271\1.png", Take("S5", "Sitting Down", "55011271")),
-        ("h36m/S6/Images/Posing_58860488_000001.jpg", Take("S6", "Posing", "58860488")),
-        ("S1/Images/Directions 1/frame_0001.jpg", NOWHERE),
-        ("images/000001.jpg", NOWHERE),
-        ("S1/Images/54138969/1.jpg", NOWHERE),
-        ("54138969/S1/Walking/1.jpg", NOWHERE),
-        ("S1/Walking.541389690/1.jpg", NOWHERE),
-        ("", NOWHERE),
+        ("S11/Walking.60457274/7.jpg", Take("S11", "Walking", "60457274"), 7),
+        (
+            r"D:\h36m\S5\Images\Sitting Down.55011271\12.png",
+            Take("S5", "Sitting Down", "55011271"),
+            12,
+        ),
+        ("h36m/S6/Images/Posing_58860488_000301.jpg", Take("S6", "Posing", "58860488"), 301),
+        ("S1_Directions_1.54138969_0004.jpg", Take("S1", "Directions 1", "54138969"), 4),
+        ("S1_Directions.54138969_img_4.jpg", Take("S1", "Directions", "54138969"), 4),
+        ("S1/Walking.54138969", Take("S1", "Walking", "54138969"), None),
+        ("S1/Walking.54138969/frame_0001_crop2.jpg", Take("S1", "Walking", "54138969"), None),
+        ("S1/Walking.54138969/" + "9" * 30, Take("S1", "Walking", "54138969"), None),
+        ("S1/Images/Directions 1/frame_0001.jpg", NOWHERE, None),
+        ("images/000001.jpg", NOWHERE, None),
+        ("S1/Images/54138969/1.jpg", NOWHERE, None),
+        ("54138969/S1/Walking/1.jpg", NOWHERE, None),
+        ("S1/Walking.541389690/1.jpg", NOWHERE, None),
+        ("", NOWHERE, None),
     ],
 )
-def test_image_paths_are_read_leniently(path: str, take: Take) -> None:
-    assert take_of_image(path) == take
+def test_image_paths_are_read_leniently(path: str, take: Take, frame: int | None) -> None:
+    assert take_of_image(path) == (take, frame)
+
+
+def test_takes_of_an_action_are_pooled() -> None:
+    take, _ = take_of_image("S1_Directions_1.54138969_0001.jpg")
+    assert base_action(take.action) == "Directions"
+
+
+def test_samples_are_sorted_by_moment_and_camera(
+    tmp_path: Path, all_samples: dict[str, Sample]
+) -> None:
+    ids = np.random.default_rng(0).permutation(len(all_samples)).tolist()
+    shuffled = dict(zip(map(str, ids), all_samples.values(), strict=True))
+    read = read_json(written(tmp_path, shuffled))
+    np.testing.assert_array_equal(read.moment, np.arange(len(read)) // 4)
+    takes = [read.takes[number] for number in read.take]
+    keys = [(t.subject, t.action, f) for t, f in zip(takes, read.frame.tolist(), strict=True)]
+    assert keys == sorted(keys)
+    assert len(set(keys)) == len(read) // 4
+    assert [take.view for take in takes] == list(CAMERA_IDS) * (len(read) // 4)
+    assert read.notes == ()
+
+
+@pytest.mark.parametrize("known", [0, 30])
+def test_views_without_a_path_are_put_together_by_their_bodies(
+    tmp_path: Path, all_samples: dict[str, Sample], known: int
+) -> None:
+    walk = {n: s for n, s in all_samples.items() if "Walk" in s["image_path"]}
+    frame_of = {n: sample["image_path"][-8:-4] for n, sample in walk.items()}
+    content = copy.deepcopy(walk)
+    for sample in list(content.values())[known:]:
+        del sample["image_path"]
+    by_camera = dict(sorted(content.items(), key=lambda item: int(item[0]) % 4))
+    renamed = {str(n): sample for n, sample in enumerate(by_camera.values())}
+    read = read_json(written(tmp_path, renamed))
+    assert read.ids is not None
+    original = [list(by_camera)[int(sample)] for sample in read.ids]
+    moments: dict[int, list[str]] = {}
+    for moment, name in zip(read.moment.tolist(), original, strict=True):
+        moments.setdefault(moment, []).append(frame_of[name])
+    assert list(moments) == list(range(len(walk) // 4))
+    assert {(len(frames), len(set(frames))) for frames in moments.values()} == {(4, 1)}
+    missing = f"{len(walk) - known} of {len(walk)} samples have no image_path that names their"
+    (note,) = (note for note in read.notes if note.startswith(missing))
+    assert note.endswith(f"makes {len(walk) // 4} moments, each in one split only")
 
 
 def test_without_image_paths_a_size_is_assumed_and_said(
@@ -107,11 +164,13 @@ def test_without_image_paths_a_size_is_assumed_and_said(
 ) -> None:
     del samples["1"]["image_path"]
     read = read_json(written(tmp_path, samples))
-    assert read.takes[read.take[1]] == NOWHERE
-    assert read.takes[read.take[0]].view == "54138969"
-    (note,) = read.notes
-    assert note.startswith("1 of 3 samples have no image_path")
-    assert "1000 x 1000 pixels" in note
+    assert read.ids == ("0", "2", "1")
+    assert [read.takes[take].view for take in read.take] == ["54138969", "58860488", None]
+    assert read.takes[read.take[2]] == NOWHERE
+    size, moment = read.notes
+    assert size.startswith("1 of 3 samples have no image_path")
+    assert "1000 x 1000 pixels" in size
+    assert moment.startswith("1 of 3 samples have no image_path that names their frame")
 
 
 def test_poses_relative_to_a_joint_are_known_as_such(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from trainables.data.h3wb.folds import split_samples
 from trainables.data.h3wb.loader import h3wb_files, load_h3wb
 from trainables.data.inspection import inspect_dataset
 from trainables.data.loading import load_dataset
+from trainables.data.motion_checks import pose_signatures
 from trainables.errors import DataError, UnsafeDataError
 from trainables.skeletons import H3WB_133
 
@@ -85,9 +87,12 @@ def test_poses_are_metres_from_between_the_hips(
     assert split.root is not None
     seen_mm = 1000 * (split.y.astype(np.float64) + split.root[:, None])
     np.testing.assert_allclose(split.y[:, [11, 12]].mean(axis=1), 0.0, atol=2e-6)
+    by_path = {sample["image_path"]: sample["keypoints_3d"] for sample in samples.values()}
     for pose in (0, 30, len(split) - 1):
-        sample = samples[str(split.frame[pose])]["keypoints_3d"]
-        expected = [[sample[str(j)][axis] for axis in "xyz"] for j in range(133)]
+        info = dataset.sequences[split.sequence[pose]]
+        folder = f"{info.subject}/Images/{info.action}.{info.view}"
+        joints = by_path[f"{folder}/frame_{split.frame[pose]:04d}.jpg"]
+        expected = [[joints[str(j)][axis] for axis in "xyz"] for j in range(133)]
         np.testing.assert_allclose(seen_mm[pose], expected, atol=5e-3)
 
 
@@ -102,37 +107,60 @@ def test_samples_are_loose_poses_of_known_views(dataset: PoseDataset) -> None:
     assert len({(s.subject, s.action, s.view) for s in dataset.sequences}) == 4 * 3 * 4
 
 
+Moment = tuple[str, str, int]
+
+
+def moments_of(data: PoseDataset) -> dict[str, dict[Moment, int]]:
+    """Views of each moment by split."""
+    found: dict[str, dict[Moment, int]] = {}
+    for name, split in data.splits.items():
+        views = found.setdefault(name, {})
+        for number, frame in zip(split.sequence, split.frame, strict=True):
+            info = data.sequences[number]
+            moment = (info.subject, info.action.removesuffix(" 1").lower(), int(frame))
+            views[moment] = views.get(moment, 0) + 1
+    return found
+
+
 @pytest.mark.parametrize("fold", range(5))
 def test_folds_are_fifths_and_the_last_eighth_validates(
-    json_folder: Path, samples: dict[str, Sample], fold: int
+    json_folder: Path, npz_folder: Path, samples: dict[str, Sample], fold: int
 ) -> None:
     data = load_h3wb(with_fold(fold), json_folder)
-    count = len(samples)
-    frames = {name: np.sort(split.frame) for name, split in data.splits.items()}
-    np.testing.assert_array_equal(np.sort(np.concatenate(list(frames.values()))), range(count))
-    lowest, highest = frames["test"][0], frames["test"][-1]
-    np.testing.assert_array_equal(frames["test"], range(lowest, highest + 1))
-    assert lowest == -(-fold * count // 5)
-    assert highest == -(-(fold + 1) * count // 5) - 1
-    assert len(frames["val"]) == (count - len(frames["test"])) // 8
-    np.testing.assert_array_equal(np.diff(frames["val"]), 1)
+    found = moments_of(data)
+    count = len(samples) // 4
+    ordered = sorted({moment for views in found.values() for moment in views})
+    assert len(ordered) == count
+    lowest, highest = -(-fold * count // 5), -(-(fold + 1) * count // 5)
+    assert sorted(found["test"]) == ordered[lowest:highest]
+    training = [moment for moment in ordered if moment not in found["test"]]
+    validating = -(-len(training) // 8)
+    assert sorted(found["val"]) == training[-validating:]
+    assert sorted(found["train"]) == training[:-validating]
+    assert {views for split in found.values() for views in split.values()} == {4}
     last_training_fold = 3 if fold == 4 else 4
     note = f"fold {fold} tests; validation: the last eighth of the other four, which is the end of"
     assert any(n == f"{note} fold {last_training_fold}" for n in data.notes)
+    assert moments_of(load_h3wb(with_fold(fold), npz_folder)) == found
 
 
-def test_views_of_a_moment_stay_together(npz_folder: Path) -> None:
-    data = load_h3wb(with_fold(2), npz_folder)
-    where: dict[tuple[str, str, int], set[str]] = {}
-    views: dict[tuple[str, str, int], int] = {}
-    for name, split in data.splits.items():
-        for number, frame in zip(split.sequence, split.frame, strict=True):
-            info = data.sequences[number]
-            moment = (info.subject, info.action, int(frame))
-            where.setdefault(moment, set()).add(name)
-            views[moment] = views.get(moment, 0) + 1
-    assert {len(names) for names in where.values() if names != {"train", "val"}} == {1}
-    assert set(views.values()) == {4}
+@pytest.mark.parametrize("with_paths", [True, False])
+def test_views_of_a_moment_stay_together_whatever_the_ids(
+    tmp_path: Path, samples: dict[str, Sample], with_paths: bool
+) -> None:
+    ids = np.random.default_rng(1).permutation(len(samples)).tolist()
+    shuffled = {
+        str(n): {key: value for key, value in s.items() if with_paths or key != "image_path"}
+        for n, s in zip(ids, samples.values(), strict=True)
+    }
+    data = load_h3wb(with_fold(2), write_json(tmp_path / "shuffled", shuffled))
+    found = []
+    for split in data.splits.values():
+        signatures = set(pose_signatures(split.y, H3WB_133).tolist())
+        assert len(split) / len(signatures) > 3.5  # four views, but for what rounding tears
+        found.append(signatures)
+    for one, other in combinations(found, 2):
+        assert not one & other
 
 
 def test_reading_again_gives_the_same_and_another_fold_does_not(
@@ -163,6 +191,7 @@ def test_unknown_views_make_one_sequence_of_an_assumed_size(
     assert [len(np.unique(split.sequence)) for split in data.splits.values()] == [1, 1, 1]
     assert {(info.size, info.camera) for info in data.sequences} == {((1000, 1000), None)}
     test = data.splits["test"]
+    assert len(test) == 4 * -(-len(samples) // 4 // 5)  # views are told by their bodies
     np.testing.assert_array_equal(test.frame, np.arange(len(test)))
     assert any("304 of 304 samples have no image_path" in note for note in data.notes)
 
@@ -196,14 +225,34 @@ def five_lists() -> list[list[Any]]:
     return [[str(n) for n in range(0, 300, 15) if n // 15 % 5 == fold] for fold in range(5)]
 
 
-def test_a_file_of_folds_decides(few: Path) -> None:
+def test_a_file_of_folds_decides(few: Path, samples: dict[str, Sample]) -> None:
     folds: list[list[Any]] = five_lists()
-    folds[2] = [int(name) for name in reversed(folds[2])]  # numbers will do, in any order
+    testing = list(folds[2])
+    folds[2] = [int(name) for name in reversed(testing)]  # numbers will do, in any order
     write_folds(few, folds)
     data = load_h3wb(with_fold(2), few)
-    assert sorted(data.splits["test"].frame.tolist()) == [2, 7, 12, 17]
-    assert sorted(data.splits["val"].frame.tolist()) == [14, 19]
+    pixels = 500 * (data.splits["test"].x[:, 0, 0].astype(np.float64) + 1)
+    expected = sorted(samples[name]["keypoints_2d"]["0"]["x"] for name in testing)
+    np.testing.assert_allclose(np.sort(pixels), expected, atol=1e-3)
     assert "the five folds are those of folds.json" in data.notes
+
+
+def test_folds_that_tear_moments_apart_are_noted(
+    samples: dict[str, Sample], tmp_path: Path
+) -> None:
+    folder = write_json(tmp_path / "torn", {n: samples[n] for n in map(str, range(80))})
+    folds = [[str(n) for n in range(80) if n * 5 // 80 == fold] for fold in range(5)]
+    write_folds(folder, folds)
+    assert not any("tears" in note for note in load_h3wb(with_fold(1), folder).notes)
+    folds[1][0], folds[0][0] = folds[0][0], folds[1][0]  # views of two moments
+    folds[4][-1], folds[3][0] = folds[3][0], folds[4][-1]  # of two that train or validate
+    write_folds(folder, folds)
+    data = load_h3wb(with_fold(1), folder)
+    (note,) = (note for note in data.notes if "tears" in note)
+    assert note.startswith("2 moments have views in fold 1, which tests, and in others")
+    found = moments_of(data)
+    assert not set(found["train"]) & set(found["val"])
+    assert len(set(found["train"]) & set(found["test"])) == 2
 
 
 @pytest.mark.parametrize(
@@ -245,10 +294,12 @@ def test_refuses_folds_that_cannot_be_read(few: Path, npz_folder: Path) -> None:
 
 def test_refuses_too_few_samples(tmp_path: Path, samples: dict[str, Sample]) -> None:
     four = write_json(tmp_path / "four", {n: samples[n] for n in map(str, range(4))})
-    with pytest.raises(DataError, match=r"4 poses cannot be cut into 5 folds"):
+    with pytest.raises(DataError, match=r"1 moments cannot be cut into 5 folds"):
         load_h3wb(H3WB, four)
     with pytest.raises(DataError, match=r"6 samples are too few: fold 0 leaves splits of 4, 0, 2"):
-        split_samples(np.asarray([0, 0, 1, 2, 3, 4]), 0)
+        split_samples(np.asarray([0, 0, 1, 2, 3, 4]), np.arange(6), 0)
+    with pytest.raises(DataError, match=r"fold 0 leaves splits of 0, 8, 1"):  # of one moment
+        split_samples(np.asarray([0, *[1] * 8]), np.asarray([0, *[1] * 8]), 0)
 
 
 def test_refuses_missing_files_and_links_out(tmp_path: Path, json_folder: Path) -> None:

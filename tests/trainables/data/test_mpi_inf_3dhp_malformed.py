@@ -257,6 +257,7 @@ GOOD = {"image_size": [10, 10], "focal_px": [10, 10], "centre_px": [5, 5]}
     ("text", "message"),
     [
         ("{", "not readable as JSON"),
+        ("{}", "is empty, expected a JSON object of cameras"),
         ("[" * 100_000, "not readable as JSON"),
         ("[]", "is list, expected a JSON object"),
         ('{"S1": 3}', "S1 is int, expected a JSON object"),
@@ -280,7 +281,9 @@ def test_cameras_that_the_json_lacks_are_noted(
     tmp_path: Path, training: Data, testing: Data
 ) -> None:
     folder = write_npz(tmp_path / "a", training, testing)
-    (folder / "cameras_3dhp.json").write_text(json.dumps({"S1": {"0": GOOD}}))
+    write_cameras(folder)
+    path = folder / "cameras_3dhp.json"
+    path.write_text(json.dumps({"S1": {"0": json.loads(path.read_text())["S1"]["0"]}}))
     dataset = load_dataset(CONFIG, folder)
     note = "cameras_3dhp.json lacks S1 8, S2 0, S2 8, S3 0, S3 8 and 6 more; calibration unknown"
     assert note in dataset.notes

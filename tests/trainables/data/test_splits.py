@@ -6,9 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.data.names import first_few, natural_key
-from trainables.data.splits import assign_splits, base_action, held_out_recordings
+from trainables.data.splits import (
+    SequenceKey,
+    assign_splits,
+    base_action,
+    held_out_recordings,
+    hold_out_validation,
+    splits_in_use,
+)
 from trainables.errors import DataError
+from trainables.names import first_few, natural_key
 
 TEST = ("S9", "S11")
 
@@ -126,3 +133,13 @@ def test_messages_name_the_first_few_and_count_the_rest() -> None:
     assert first_few(["a", "b"]) == "a, b"
     assert first_few(list("abcde")) == "a, b, c, d, e"
     assert first_few(list("abcdefg")) == "a, b, c, d, e and 2 more"
+
+
+@pytest.mark.parametrize("sources", [{}, {key: "any" for key in KEYS if key[0] not in TEST}])
+def test_nobody_validates(sources: dict[SequenceKey, str]) -> None:
+    """Not even two training subjects or recordings are needed."""
+    training = [key for key in KEYS if key[0] not in TEST]
+    splits, note = hold_out_validation(training, sources, val_subject="none")
+    assert splits == dict.fromkeys(training, "train")
+    assert note == "validation: nobody; all training subjects train"
+    assert splits_in_use([*splits.values(), "test"]) == ("train", "test")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from trainables.config import TrainingConfig
 from trainables.data.dataset import PoseDataset, PoseSplit
 from trainables.seal.batches import Batch, TrainingBatches
+from trainables.seal.device_data import load_split
 from trainables.seal.mirroring import mirror, mirror_some
 from trainables.seal.trainer import SealTrainer
 from trainables.windows import Window, clip_middles
@@ -132,6 +134,43 @@ def test_of_a_clip_only_the_frames_that_are_lifted_have_a_target(
     (batch,), (whole,) = batches.epoch("data_order", 1), epoch_of(config, tiny_dataset)
     assert torch.equal(batch.x, whole.x)
     assert torch.equal(batch.y, whole.y[:, 1:4])
+
+
+@pytest.mark.parametrize(("window", "reach"), [(Window(), 2), (Window(5, "middle"), 0)])
+def test_of_clips_every_frame_that_is_lifted_is_scored(
+    make_config: MakeConfig, tiny_dataset: PoseDataset, window: Window, reach: int
+) -> None:
+    whole = tiny_dataset.splits["train"]
+    valid = np.arange(len(whole)) % 12 != 0
+    y = np.where(valid[:, None, None], whole.y, np.float32(100.0))
+    part = dataclasses.replace(whole, y=y, valid=valid)
+    dataset = dataclasses.replace(tiny_dataset, splits={**tiny_dataset.splits, "train": part})
+    config = make_config(batch_size=50, data={"frames": 5})
+    batches = TrainingBatches(config, dataset, window=window, device=CPU, dtype=torch.float32)
+    (batch,) = batches.epoch("data_order", 1)
+    assert batch.y.shape[1] == 1 + 2 * reach
+    assert batch.y.max() < 100.0
+    borders = np.searchsorted(whole.sequence, [0, 1, 2, 3])
+    expected = 0
+    for first, end in itertools.pairwise(borders):
+        for middle in range(first, end):
+            frames = np.clip(np.arange(middle - reach, middle + reach + 1), first, end - 1)
+            expected += int(valid[frames].all())
+    assert len(batch.x) == expected
+
+
+def test_no_clip_runs_across_a_gap_in_time(
+    make_config: MakeConfig, tiny_dataset: PoseDataset
+) -> None:
+    whole = tiny_dataset.splits["train"]
+    kept = np.r_[0:6, 9:50]  # three frames of the first sequence are missing
+    part = PoseSplit(
+        whole.x[kept], whole.y[kept], None, whole.sequence[kept], 2 * whole.frame[kept]
+    )
+    dataset = dataclasses.replace(tiny_dataset, splits={**tiny_dataset.splits, "train": part})
+    split = load_split(dataset, "train", device=CPU, dtype=torch.float32)
+    assert split.sequence_spans() == [(0, 6), (6, 8), (14, 17), (31, 16)]
+    assert split.clip_index(torch.tensor([5, 6]), 3).tolist() == [[4, 5, 5], [6, 6, 7]]
 
 
 def epoch_of(config: TrainingConfig, dataset: PoseDataset) -> Iterator[Batch]:

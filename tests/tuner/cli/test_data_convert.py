@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 import typer
+import yaml
 from typer.testing import CliRunner
 
 from tests.trainables.data.bvh_writer import body, moving, write_bvh
 from trainables.config import DataConfig
 from trainables.data.loading import load_dataset
+from trainables.data.poses.bvh_map import load_bvh_map
 from trainables.errors import DataError
 from tuner.cli.data_convert import register_convert
 from tuner.errors import ConfigurationError
@@ -64,9 +66,33 @@ def test_a_converted_data_set_has_the_same_hash(
         "sequences": len(dataset.sequences),
         "splits": {split: len(rows) for split, rows in dataset.splits.items()},
         "hash": dataset.content_hash(),
+        "notes": list(dataset.notes),
+        "problems": [],
     }
     again = load_dataset(DataConfig(name="poses"), tmp_path)
     assert again.content_hash() == found["hash"]
+
+
+@pytest.mark.parametrize(
+    "field", ["content_hash=x", "max_eval_poses=9", "frames=3", "clip_step=2"]
+)
+def test_a_field_that_says_how_data_are_used_is_refused(
+    convert: Convert, tmp_path: Path, field: str
+) -> None:
+    out = tmp_path / "a.npz"
+    with pytest.raises(ConfigurationError, match=f"{field.split('=')[0]}: has no effect on what"):
+        convert("--dataset", "sample", "--set", "stride=20", "--set", field, "--to", out)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("option", ["--test", "--val"])
+def test_a_pattern_that_fits_no_file_is_refused(
+    convert: Convert, tmp_path: Path, option: str
+) -> None:
+    files = write_motions(tmp_path, "01_01", "02_01")
+    message = rf"{option} '03\*': fits none of the files \(without \.bvh\): 01_01, 02_01"
+    with pytest.raises(ConfigurationError, match=message):
+        convert(*files, "--map", "cmu", option, "03*", "--to", tmp_path / "a.npz")
 
 
 def test_bvh_files_become_a_data_set(convert: Convert, tmp_path: Path) -> None:
@@ -106,7 +132,7 @@ def test_implausible_motion_is_refused_and_nothing_is_written(
     other = tmp_path / "other.bvh"
     other.write_text(files[0].read_text(encoding="utf-8").replace("UpLeg", "Thigh"), "utf-8")
     with pytest.raises(DataError, match=r"lacks the joints for hip \(LeftUpLeg"):
-        convert(other, "--map", "cmu", "--test", "c", "--to", out)
+        convert(other, "--map", "cmu", "--test", "other", "--to", out)
     with pytest.raises(DataError, match="the thigh measures"):
         convert(*files, "--map", "mixamo", "--test", "c", "--to", out)
     assert list(out.parent.iterdir()) == []
@@ -145,3 +171,15 @@ def test_the_command_starts_without_heavy_imports() -> None:
     code = "import sys, tuner.cli.data_convert; print({'torch', 'pyarrow'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_what_verify_will_call_a_problem_is_said_at_once(convert: Convert, tmp_path: Path) -> None:
+    """A left elbow that the map puts between both."""
+    mapping = load_bvh_map("cmu").model_dump(exclude_none=True)
+    mapping["joints"]["l_elbow"] = {"LeftForeArm": 1, "RightForeArm": 1}
+    path = tmp_path / "map.yaml"
+    path.write_text(yaml.safe_dump(mapping), encoding="utf-8")
+    files = write_motions(tmp_path, "01_01", "02_01", "03_01")
+    where = ("--val", "02*", "--test", "03*", "--to", tmp_path / "a.npz")
+    problems = convert(*files, "--map", path, *where)["problems"]
+    assert any("l_elbow" in problem for problem in problems), problems

@@ -12,7 +12,7 @@ import pytest
 from tuner.records import StudyHistory
 from tuner.reports.render import write_report
 from tuner.reports.run_summary import RunSummary
-from tuner.reports.summary import summarise
+from tuner.reports.summary import DATA_NOTES, summarise
 
 BuildRun = Callable[..., dict[str, StudyHistory]]
 
@@ -154,3 +154,21 @@ def test_two_tuned_values_off_a_grid_are_drawn_too(build_run: BuildRun, tmp_path
     summary: RunSummary = summarise("demo", histories)
     write_report(summary, histories, tmp_path)
     assert (tmp_path / "figures" / "2-lr_l.png").stat().st_size > 5_000
+
+
+def test_what_to_know_of_the_data_stands_in_the_report(
+    build_run: BuildRun, tmp_path: Path
+) -> None:
+    histories = build_run()
+    note = "S8 is held out of training; <b>the paper</b> trains on all"
+    first = histories["1-lr_p"]
+    noted = replace(first, attributes={**first.attributes, DATA_NOTES: [note]})
+    summary = summarise("demo", {**histories, "1-lr_p": noted})
+    assert summary.to_json()["data_notes"] == [note]
+    write_report(summary, histories, tmp_path)
+    assert f"## About the data\n\n- {note}\n" in (tmp_path / "report.md").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert "<li>S8 is held out of training; &lt;b&gt;the paper" in page
+    write_report(summarise("demo", histories), histories, tmp_path)
+    assert "About the data" not in (tmp_path / "report.md").read_text()
+    assert "About the data" not in (tmp_path / "report.html").read_text()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
@@ -18,6 +23,7 @@ from tuner.reports.skeleton_sheet import (
     LEFT_COLOUR,
     RIGHT_COLOUR,
     SheetData,
+    SheetPose,
     render_sheet,
     skeleton_sheet,
 )
@@ -81,3 +87,72 @@ def test_a_whole_body_has_the_names_of_body_and_feet_only(tmp_path: Path) -> Non
     axes = axes_of(data, "joints, seen from the front")
     assert len(axes.texts) == 23
     assert render_sheet(data, "png").startswith(b"\x89PNG")
+
+
+def elaborate(reach_m: float = 2.0) -> SheetData:
+    """38 joints in a random tree, with names of 64 characters that are hard to draw."""
+    draw = np.random.default_rng(0)
+    parents = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15, *range(16, 37))
+    points = np.zeros((38, 3))
+    for joint in range(1, 38):
+        points[joint] = points[parents[joint]] + draw.normal(0, 0.2, 3)
+    points *= reach_m / np.abs(points).max()
+    names = tuple(
+        f"{joint} 関節 $x_{joint}$ {'of the elaborate body ' * 4}"[:64] for joint in range(38)
+    )
+    title = f"train: {'somebody does something ' * 4}\ncamera {'far away ' * 8}"
+    pose = SheetPose(title, 500 + 100 * points[:, :2], (1000, 1000), points)
+    return SheetData(
+        title="own data " * 20,
+        joints=names,
+        parents=parents,
+        left=(1, 2, 3, 11, 12, 13),
+        right=(4, 5, 6, 14, 15, 16),
+        labelled=tuple(range(38)),
+        figure_m=np.stack([points[:, 0], -points[:, 1]], axis=1),
+        poses=(pose, pose, pose),
+        bone_lengths_mm={joint: [300.0 + joint, 280.0 + joint] for joint in range(1, 38)},
+    )
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_many_joints_with_long_names_stay_inside_the_picture(*, turned: bool) -> None:
+    data = elaborate()
+    if turned:
+        data = dataclasses.replace(data, figure_m=data.figure_m[:, ::-1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        render_sheet(data, "png")
+        figure = skeleton_sheet(
+            dataclasses.replace(data, joints=tuple("n" * 64 for _ in range(38)))
+        )
+        FigureCanvasAgg(figure)
+        figure.draw_without_rendering()
+    (tree,) = [a for a in figure.axes if a.get_title().startswith("joints, seen")]
+    assert all(len(text.get_text()) <= 21 for text in tree.texts)
+    assert all(text.get_text().endswith("…") for text in tree.texts)
+    whole = figure.bbox
+    for text in tree.texts:
+        box = text.get_window_extent()
+        assert whole.x0 <= box.x0 < box.x1 <= whole.x1 / 2
+        assert whole.y0 <= box.y0 < box.y1 <= whole.y1
+    for side in ("left", "right"):
+        boxes = [t.get_window_extent() for t in tree.texts if t.get_horizontalalignment() == side]
+        boxes.sort(key=lambda box: box.y0)
+        assert len(boxes) == 19
+        assert all(low.y1 <= high.y0 + 1 for low, high in pairwise(boxes))
+
+
+@pytest.mark.parametrize("reach_m", [0.8, 1.5, 3.0])
+def test_3d_pictures_are_as_wide_as_the_body_needs(reach_m: float) -> None:
+    drawn = [a for a in skeleton_sheet(elaborate(reach_m)).axes if a.get_title().startswith("3D")]
+    assert len(drawn) == 6
+    assert len({axes.get_xlim() for axes in drawn}) == 1
+    for axes in drawn:
+        for lines in axes.collections:
+            if isinstance(lines, LineCollection):
+                ends = np.concatenate(lines.get_segments())
+                assert axes.get_xlim()[0] <= ends[:, 0].min()
+                assert ends[:, 0].max() <= axes.get_xlim()[1]
+                assert axes.get_ylim()[0] <= ends[:, 1].min()
+                assert ends[:, 1].max() <= axes.get_ylim()[1]

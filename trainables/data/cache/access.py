@@ -23,12 +23,12 @@ from trainables.data.cache.arrays import array_chunks, lay_out, map_splits
 from trainables.data.cache.folder import CacheFolder
 from trainables.data.cache.manifest import (
     FORMAT_VERSION,
-    READER_VERSION,
     CacheMissError,
     Manifest,
     manifest_bytes,
     parse_manifest,
 )
+from trainables.data.cache.reader_digest import reader_digest
 from trainables.data.cache.sources import (
     FileIdentity,
     SourceFile,
@@ -188,7 +188,7 @@ class _Entry:
         data_file = self.data_file(content_hash)
         manifest = Manifest(
             format=FORMAT_VERSION,
-            reader=READER_VERSION,
+            reader=reader_digest(),
             folder=str(self.folder),
             fields=self.fields,
             sources=sources,

@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from trainables.data.cache.reader_digest import reader_digest
 from trainables.data.cache.sources import SourceFile
 
 __all__ = [
     "FORMAT_VERSION",
-    "READER_VERSION",
     "ArrayRecord",
     "CacheMissError",
     "Manifest",
@@ -19,11 +19,8 @@ __all__ = [
     "parse_manifest",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raise it when manifest or data file change their form."""
-
-READER_VERSION = 1
-"""Raise it when a loader makes something else of the same files."""
 
 _HEAD, _MIDDLE, _END = b'{"sha256": "', b'",\n"manifest": ', b"}\n"
 _DIGEST_CHARACTERS = 64
@@ -72,7 +69,7 @@ class Manifest(_Strict):
 
     Attributes:
         format: `FORMAT_VERSION` of the writer.
-        reader: `READER_VERSION` of the writer.
+        reader: `reader_digest` of the writer.
         folder: The source files' folder.
         fields: Fields of the `DataConfig` that decide on the result.
         sources: The source files, those that were absent included.
@@ -88,7 +85,7 @@ class Manifest(_Strict):
     """
 
     format: int
-    reader: int
+    reader: _Sha256
     folder: str
     fields: dict[str, JsonValue]
     sources: tuple[SourceFile, ...]
@@ -115,6 +112,7 @@ def parse_manifest(content: bytes) -> Manifest:
     Raises:
         CacheMissError: If it is damaged, or written by another version.
         ValueError: If it is no manifest.
+        OSError: The present loaders' sources cannot be read.
     """
     start = len(_HEAD) + _DIGEST_CHARACTERS
     digest = content[len(_HEAD) : start]
@@ -123,12 +121,13 @@ def parse_manifest(content: bytes) -> Manifest:
     if whole != content or hashlib.sha256(body).hexdigest().encode() != digest:
         raise CacheMissError("its manifest is damaged")
     versions = _Versions.model_validate_json(body)
-    if (versions.format, versions.reader) != (FORMAT_VERSION, READER_VERSION):
+    if versions.format != FORMAT_VERSION:
         raise CacheMissError(
-            f"it was written by version {versions.format}.{versions.reader}, this is version "
-            f"{FORMAT_VERSION}.{READER_VERSION}",
+            f"it has format {versions.format}, this version writes {FORMAT_VERSION}",
             expected=True,
         )
+    if versions.reader != reader_digest():
+        raise CacheMissError("it was read by other loaders than the present ones", expected=True)
     return Manifest.model_validate_json(body)
 
 
@@ -138,4 +137,4 @@ class _Versions(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
     format: int
-    reader: int
+    reader: int | str

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from trainables.config import DataConfig
+from trainables.data.arrays import MAX_LENGTH_DIFFERENCE, common_length
 from trainables.data.assembly import SplitBuilder
 from trainables.data.cameras import rotation_matrix, world_to_camera
 from trainables.data.dataset import PoseDataset, PoseSplit, SequenceInfo
 from trainables.data.h36m.cameras import CAMERA_IDS, CAMERA_POSES, CAMERAS
 from trainables.data.h36m.files import H36MFiles, read_files
 from trainables.data.recordings import RecordingRow
-from trainables.data.splits import SequenceKey, assign_splits, base_action
+from trainables.data.splits import SequenceKey, assign_splits, base_action, splits_in_use
 from trainables.errors import DataError
+from trainables.names import first_few, natural_key
 from trainables.skeletons import H36M_17
 
 __all__ = ["load_h36m"]
@@ -22,9 +25,10 @@ __all__ = ["load_h36m"]
 FPS = 50.0
 """Human3.6M's frame rate; the files do not record one."""
 TEST_SUBJECTS = ("S9", "S11")
-MAX_MISSING_2D_FRAMES = 2
-MAX_EXTRA_2D_FRAMES = 10
-MAX_EXTRA_2D_FRACTION = 0.05
+GROUND_TRUTH = "gt"
+MAX_EXTRA_DETECTIONS = 10
+MAX_EXTRA_DETECTIONS_FRACTION = 0.05
+"""Detections come from the videos, which run on after the last frame of the 3D."""
 
 
 def load_h36m(config: DataConfig, data_dir: Path | None) -> PoseDataset:
@@ -38,7 +42,8 @@ def load_h36m(config: DataConfig, data_dir: Path | None) -> PoseDataset:
         data_dir: Folder with `data_3d_h36m.npz` and `data_2d_h36m_<keypoints>.npz`.
 
     Returns:
-        The data set; validation is made of held-out recordings or a held-out training subject.
+        The data set; validation is made of held-out recordings or a held-out training subject,
+        unless nobody validates.
 
     Raises:
         DataError: Files are missing or malformed, or 2D and 3D do not belong together.
@@ -46,7 +51,7 @@ def load_h36m(config: DataConfig, data_dir: Path | None) -> PoseDataset:
     """
     files = read_files(data_dir, config.keypoints)
     notes = list(files.notes)
-    lengths = _common_lengths(files, notes)
+    lengths = _common_lengths(files, config.keypoints, notes)
     sources = {key: row.source for key, row in files.recordings.items() if row.source}
     assigned, note = assign_splits(
         lengths, sources, test_subjects=TEST_SUBJECTS, val_subject=config.val_subject
@@ -54,7 +59,7 @@ def load_h36m(config: DataConfig, data_dir: Path | None) -> PoseDataset:
     notes.append(note)
     sequences: list[SequenceInfo] = []
     splits: dict[str, PoseSplit] = {}
-    for split in ("train", "val", "test"):
+    for split in splits_in_use(assigned.values()):
         builder = SplitBuilder(
             first_sequence=len(sequences), stride=config.stride, skeleton=H36M_17
         )
@@ -87,43 +92,74 @@ def _add_views(
         builder.add(info, seen_m, files.pixels[subject][action][index][:length])
 
 
-def _common_lengths(files: H36MFiles, notes: list[str]) -> dict[SequenceKey, int]:
+def _common_lengths(files: H36MFiles, keypoints: str, notes: list[str]) -> dict[SequenceKey, int]:
     """Frames that each sequence has in 3D and in all views; notes what was left out."""
-    lengths: dict[SequenceKey, int] = {}
-    for subject, actions in files.positions_m.items():
-        if subject not in CAMERA_POSES:
-            notes.append(f"subject {subject} has no published cameras; left out")
-            continue
-        for action, points in actions.items():
-            views = files.pixels.get(subject, {}).get(action)
-            if views is None:
-                notes.append(f"{subject} {action!r} has no 2D; left out")
-                continue
-            lengths[subject, action] = _common_length(
-                len(points), [len(view) for view in views], f"{subject} {action!r}", files, notes
-            )
+    known = {subject: files.positions_m.get(subject, {}) for subject in CAMERA_POSES}
+    _require_2d(files, known)
+    strangers = sorted(set(files.positions_m) - set(known), key=natural_key)
+    notes.extend(f"subject {name} has no published cameras; left out" for name in strangers)
+    lengths = {
+        (subject, action): _common_length(len(points), (subject, action), files, keypoints, notes)
+        for subject, actions in known.items()
+        for action, points in actions.items()
+    }
     if not lengths:
         raise DataError(
             f"{files.path_3d} and {files.path_2d.name} share no sequence; found the subjects "
             f"{sorted(files.positions_m)} and {sorted(files.pixels)}, expected "
             f"{sorted(CAMERA_POSES)}"
         )
+    _note_what_is_absent(files, known, notes)
     return lengths
 
 
-def _common_length(
-    frames_3d: int, frames_2d: list[int], name: str, files: H36MFiles, notes: list[str]
-) -> int:
-    """Frames to use: as many as both have, if they differ as little as known copies do."""
-    shortest, longest = min(frames_2d), max(frames_2d)
-    allowed_extra = max(MAX_EXTRA_2D_FRAMES, int(MAX_EXTRA_2D_FRACTION * frames_3d))
-    if frames_3d - shortest > MAX_MISSING_2D_FRAMES or longest - frames_3d > allowed_extra:
+def _require_2d(files: H36MFiles, known: Mapping[str, Mapping[str, object]]) -> None:
+    """Refuse 3D without 2D: whoever trains on less, or is tested on less, should know it."""
+    missing = [
+        f"{subject} {action!r}"
+        for subject, actions in known.items()
+        for action in actions
+        if action not in files.pixels.get(subject, {})
+    ]
+    if missing:
         raise DataError(
-            f"{files.path_2d}: {name} has {frames_2d} frames in its views, {files.path_3d.name} "
-            f"has {frames_3d}; expected the same number; make both files from the same copy of "
-            "the data"
+            f"{files.path_2d} has no 2D of {first_few(missing)}, but {files.path_3d.name} has "
+            "their 3D; expected 2D of every sequence; make both files from one copy of the data"
         )
-    length = min(frames_3d, shortest)
-    if shortest != longest or frames_3d != shortest:
-        notes.append(f"{name}: 3D has {frames_3d} frames, 2D {frames_2d}; trimmed to {length}")
-    return length
+
+
+def _note_what_is_absent(
+    files: H36MFiles, known: Mapping[str, Mapping[str, object]], notes: list[str]
+) -> None:
+    """Note 2D without 3D, and published subjects that are not there."""
+    unused = [
+        f"{subject} {action!r}"
+        for subject in known
+        for action in files.pixels.get(subject, {})
+        if action not in known[subject]
+    ]
+    if unused:
+        notes.append(f"there are 2D without 3D, which are left out: {first_few(unused)}")
+    absent = [subject for subject, actions in known.items() if not actions]
+    if absent:
+        verb = "is" if len(absent) == 1 else "are"
+        notes.append(
+            f"{', '.join(absent)} {verb} not in the files; figures cannot be compared with "
+            "published ones"
+        )
+
+
+def _common_length(
+    frames_3d: int, key: SequenceKey, files: H36MFiles, keypoints: str, notes: list[str]
+) -> int:
+    """Frames to use; only detections may be longer than the 3D by more than copies differ."""
+    subject, action = key
+    extra = max(MAX_EXTRA_DETECTIONS, int(MAX_EXTRA_DETECTIONS_FRACTION * frames_3d))
+    return common_length(
+        frames_3d,
+        [len(view) for view in files.pixels[subject][action]],
+        f"{subject} {action!r}",
+        notes,
+        max_extra_2d=MAX_LENGTH_DIFFERENCE if keypoints == GROUND_TRUTH else extra,
+        files=f"{files.path_2d} and {files.path_3d.name}",
+    )

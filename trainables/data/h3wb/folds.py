@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data.h3wb.samples import Samples
-from trainables.data.names import first_few
 from trainables.data.source_files import check_file
 from trainables.errors import DataError
+from trainables.names import first_few
 
 __all__ = ["FOLDS", "FOLDS_FILE", "assign_folds", "split_samples"]
 
@@ -29,8 +29,8 @@ def assign_folds(samples: Samples, folder: Path) -> tuple[NDArray[np.intp], str]
     Args:
         samples: All samples, in order.
         folder: The data folder; if there is a `folds.json`, a list of five lists of sample ids,
-            it decides, else the folds are fifths of the samples in their order. Views of one
-            moment stay together.
+            it decides, else the folds are fifths of the moments in their order, so that views
+            of one moment stay together.
 
     Returns:
         Folds, (N,), and a note.
@@ -44,34 +44,44 @@ def assign_folds(samples: Samples, folder: Path) -> tuple[NDArray[np.intp], str]
         return _folds_of_file(path, samples), f"the five folds are those of {FOLDS_FILE}"
     moments = int(samples.moment[-1]) + 1
     if moments < FOLDS:
-        raise DataError(f"{folder}: {moments} poses cannot be cut into {FOLDS} folds")
+        raise DataError(f"{folder}: {moments} moments cannot be cut into {FOLDS} folds")
     fold = samples.moment * FOLDS // moments
     return (
         fold,
-        f"the five folds are fifths of the samples in their order ({FOLDS_FILE} is not there)",
+        f"the five folds are fifths of the {moments} moments in their order ({FOLDS_FILE} is not "
+        "there)",
     )
 
 
-def split_samples(fold: NDArray[np.intp], test: int) -> tuple[dict[str, NDArray[np.intp]], str]:
-    """Positions of the samples of each split, ascending, and a sentence on validation.
+def split_samples(
+    fold: NDArray[np.intp], moment: NDArray[np.intp], test: int
+) -> tuple[dict[str, NDArray[np.intp]], list[str]]:
+    """Positions of the samples of each split, ascending, and sentences on them.
 
     Args:
         fold: The fold of each sample, (N,).
-        test: Which of them tests.
+        moment: The moment of each, (N,); training and validation never share one.
+        test: Which fold tests.
 
     Returns:
-        Positions by `train`, `val` and `test`, and a note.
+        Positions by `train`, `val` and `test`, and notes.
 
     Raises:
         DataError: A split would have no samples.
     """
     training = np.flatnonzero(fold != test)
-    # the last fold's samples last, in their order: a stretch, half of that fold if all are alike
-    training = training[np.argsort(fold[training], kind="stable")]
-    count = len(training) // VALIDATION_SHARE
+    # the last fold's moments last, in their order: a stretch, half of that fold if all are alike
+    last_fold = np.zeros(int(moment.max()) + 1, np.intp)
+    np.maximum.at(last_fold, moment[training], fold[training])
+    training = training[np.lexsort((moment[training], last_fold[moment[training]]))]
+    moments = moment[training]
+    starts = np.flatnonzero(np.diff(moments, prepend=-1))
+    wanted = len(training) - len(training) // VALIDATION_SHARE
+    borders = np.append(starts, len(training))
+    border = int(borders[np.searchsorted(borders, wanted, side="right") - 1])
     splits = {
-        "train": np.sort(training[: len(training) - count]),
-        "val": np.sort(training[len(training) - count :]),
+        "train": np.sort(training[:border]),
+        "val": np.sort(training[border:]),
         "test": np.flatnonzero(fold == test),
     }
     if not all(len(positions) for positions in splits.values()):
@@ -80,10 +90,17 @@ def split_samples(fold: NDArray[np.intp], test: int) -> tuple[dict[str, NDArray[
             f"{', '.join(str(len(positions)) for positions in splits.values())} samples"
         )
     validating = sorted(set(fold[splits["val"]].tolist()))
-    return splits, (
+    notes = [
         f"fold {test} tests; validation: the last eighth of the other four, which is the end of "
         f"fold {' and '.join(map(str, validating))}"
-    )
+    ]
+    torn = np.intersect1d(moments, moment[splits["test"]])
+    if len(torn):
+        notes.append(
+            f"{len(torn)} moments have views in fold {test}, which tests, and in others, which "
+            f"train: {FOLDS_FILE} tears them apart, so that bodies are tested that were trained on"
+        )
+    return splits, notes
 
 
 def _folds_of_file(path: Path, samples: Samples) -> NDArray[np.intp]:

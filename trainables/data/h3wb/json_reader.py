@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data.dataset import FloatArray
+from trainables.data.h3wb.moments import UNKNOWN_FRAME, find_moments
 from trainables.data.h3wb.samples import (
     NOWHERE,
     Samples,
@@ -26,8 +27,9 @@ from trainables.data.h3wb.samples import (
     place_is_known,
     take_of_image,
 )
-from trainables.data.names import natural_key
+from trainables.data.motion_checks import limb_distances
 from trainables.errors import DataError
+from trainables.names import natural_key
 from trainables.skeletons import H3WB_133
 
 __all__ = ["read_json"]
@@ -53,8 +55,9 @@ def read_json(path: Path) -> Samples:
         path: The file.
 
     Returns:
-        The samples by ascending id. Where `image_path` is there, it tells subject, action and
-        camera; a sample's frame number is its position among all.
+        The samples by moment, views of a moment together. Where `image_path` is there, it tells
+        subject, action, camera and frame; else a sample's frame number is its position by
+        ascending id, and its moment that of all with the same body.
 
     Raises:
         DataError: The file is no such JSON; names the sample and the joint.
@@ -103,6 +106,7 @@ class _Reader:
         self._ids: dict[str, None] = {}
         self._takes: dict[Take, int] = {}
         self._take_of_sample = array("i")
+        self._frame_of_sample = array("i")
         self._sample: str | None = None
 
     def place(self) -> str:
@@ -132,7 +136,7 @@ class _Reader:
             raise self._error("occurs twice; keep one")
         self._expect(events, "start_map", "", "an object")
         seen: set[str] = set()
-        take = NOWHERE
+        take, frame = NOWHERE, None
         for event, key in events:
             if event == "end_map":
                 break
@@ -142,13 +146,14 @@ class _Reader:
             if key in AXES:
                 self._read_joints(events, key)
             elif key == "image_path":
-                take = take_of_image(str(self._expect(events, "string", key, "text")))
+                take, frame = take_of_image(str(self._expect(events, "string", key, "text")))
             else:
                 self._skip(events, key)
         if missing := sorted(set(AXES) - seen):
             raise self._error(f"has no {' and no '.join(missing)}; is it the training file?")
         self._ids[sample] = None
         self._take_of_sample.append(self._takes.setdefault(take, len(self._takes)))
+        self._frame_of_sample.append(UNKNOWN_FRAME if frame is None else frame)
         self._sample = None
 
     def _read_joints(self, events: _Events, name: str) -> None:
@@ -234,7 +239,7 @@ class _Reader:
         return DataError(f"{self._path}: {self.place()} {what}")
 
     def samples(self) -> Samples:
-        """What was read, by ascending id.
+        """What was read, by moment.
 
         Raises:
             DataError: There are no samples, or 3D of two kinds.
@@ -242,39 +247,57 @@ class _Reader:
         if not self._ids:
             raise DataError(f"{self._path}: holds no samples; is it the training file?")
         ids = list(self._ids)
-        order = sorted(range(len(ids)), key=lambda index: (natural_key(ids[index]), ids[index]))
+        by_id = sorted(range(len(ids)), key=lambda index: (natural_key(ids[index]), ids[index]))
+        take = np.asarray(self._take_of_sample, np.intp)[by_id]
+        frame = np.asarray(self._frame_of_sample, np.intp)[by_id]
+        unknown = frame == UNKNOWN_FRAME
+        distances_mm = limb_distances(self._values_of("keypoints_3d"), H3WB_133)[by_id]
+        takes = tuple(self._takes)
+        found = find_moments(takes, take, frame, distances_mm)
+        order = [by_id[position] for position in found.order]
         points_mm, pixels = (
             self._ordered(name, order) for name in ("keypoints_3d", "keypoints_2d")
         )
         names = [f"sample {_shortened(ids[index])}" for index in order]
-        position = np.arange(len(ids))
         return Samples(
             points_mm=points_mm,
             pixels=pixels,
-            takes=tuple(self._takes),
-            take=np.asarray(self._take_of_sample, np.intp)[order],
-            frame=position,
-            moment=position,
+            takes=takes,
+            take=take[found.order],
+            frame=np.where(unknown, np.arange(len(ids)), frame)[found.order],
+            moment=found.moment,
             ids=tuple(ids[index] for index in order),
             knows_place=place_is_known(points_mm, names, str(self._path)),
-            notes=self._notes(),
+            notes=self._notes(int(unknown.sum()), int(found.moment[-1]) + 1),
         )
+
+    def _values_of(self, name: str) -> FloatArray:
+        """The array behind the values, (N, 133, axes); no copy."""
+        flat: NDArray[np.float32] = np.frombuffer(self._values[name], np.float32)
+        return flat.reshape(-1, JOINTS, len(AXES[name]))
 
     def _ordered(self, name: str, order: list[int]) -> FloatArray:
-        """The array behind the values, (N, 133, axes); copied only if it must be sorted."""
-        flat: NDArray[np.float32] = np.frombuffer(self._values[name], np.float32)
-        values = flat.reshape(-1, JOINTS, len(AXES[name]))
+        """The same, copied only if it must be sorted."""
+        values = self._values_of(name)
         return values if order == sorted(order) else values[order]
 
-    def _notes(self) -> tuple[str, ...]:
-        if NOWHERE not in self._takes:
-            return ()
-        unknown = self._take_of_sample.count(self._takes[NOWHERE])
-        return (
-            f"{unknown} of {len(self._ids)} samples have no image_path that names subject, "
-            "action and camera; their images are taken to be 1000 x 1000 pixels (Human3.6M's are "
-            "1000 wide, and 1000 or 1002 high)",
-        )
+    def _notes(self, unknown_frames: int, moments: int) -> tuple[str, ...]:
+        notes = []
+        total = len(self._ids)
+        if NOWHERE in self._takes:
+            unknown = self._take_of_sample.count(self._takes[NOWHERE])
+            notes.append(
+                f"{unknown} of {total} samples have no image_path that names subject, action and "
+                "camera; their images are taken to be 1000 x 1000 pixels (Human3.6M's are 1000 "
+                "wide, and 1000 or 1002 high)"
+            )
+        if unknown_frames:
+            notes.append(
+                f"{unknown_frames} of {total} samples have no image_path that names their frame; "
+                "samples whose limbs lie alike within half a millimetre are taken for views of "
+                f"one moment, which makes {moments} moments, each in one split only"
+            )
+        return tuple(notes)
 
 
 def _kind(event: str) -> str:

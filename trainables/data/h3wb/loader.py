@@ -59,7 +59,7 @@ def load_h3wb(config: DataConfig, data_dir: Path | None) -> PoseDataset:
     folder = require_folder(data_dir, dataset="h3wb", cure=HOW_TO_GET)
     samples, notes = _read(folder)
     fold, source = assign_folds(samples, folder)
-    positions, validation = split_samples(fold, config.fold)
+    positions, validation = split_samples(fold, samples.moment, config.fold)
     sequences: list[SequenceInfo] = []
     splits: dict[str, PoseSplit] = {}
     for name, chosen in positions.items():
@@ -72,7 +72,7 @@ def load_h3wb(config: DataConfig, data_dir: Path | None) -> PoseDataset:
         _add_takes(builder, samples, chosen, config.stride)
         sequences.extend(builder.sequences)
         splits[name] = builder.build()
-    notes += [*samples.notes, source, validation]
+    notes += [*samples.notes, source, *validation]
     if not samples.knows_place:
         notes.append("the 3D does not say where in the camera's frame poses are")
     return PoseDataset("h3wb", H3WB_133, tuple(sequences), splits, tuple(notes))

@@ -11,19 +11,19 @@ four cameras apart, so three ways are read:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.data.arrays import check_sequence
+from trainables.data.arrays import check_sequence, require_mapping
 from trainables.data.h3wb.samples import Samples, Take, place_is_known
 from trainables.data.h36m.cameras import CAMERA_IDS
-from trainables.data.names import natural_key
 from trainables.data.npz_reader import read_npz
 from trainables.errors import DataError
+from trainables.names import natural_key
 from trainables.skeletons import H3WB_133
 
 __all__ = ["read_npz_form"]
@@ -33,6 +33,8 @@ BODY_JOINTS = 17
 """COCO's; which of them are mirrored is beyond doubt."""
 FIELDS_3D = ("camera_3d", "pose_3d")
 FRAMES = "frame_id"
+MAX_DIGITS = 15
+"""Of a frame number; floats are whole up to here."""
 
 _Views = dict[str | None, NDArray[Any]]
 """Arrays by camera; None is the only camera, which has no name."""
@@ -66,10 +68,10 @@ def read_npz_form(path: Path) -> Samples:
         raise DataError(f"{path}: found the arrays {sorted(content)}, expected 'train_data'")
     notes = list(_check_metadata(content.get("metadata"), path))
     views: list[_View] = []
-    subjects = _mapping(content["train_data"], f"{path}: train_data", "{subject: {action: …}}")
+    subjects = _named(content["train_data"], f"{path}: train_data", "{subject: {action: …}}")
     for subject in sorted(subjects, key=natural_key):
         where = f"{path}: {subject}"
-        actions = _mapping(subjects[subject], where, "{action: …}")
+        actions = _named(subjects[subject], where, "{action: …}")
         for action in sorted(actions, key=natural_key):
             views += _read_action(actions[action], f"{where} {action!r}", subject, action)
     if not views:
@@ -121,7 +123,7 @@ def _name(take: Take, frame: int) -> str:
 
 def _read_action(value: object, where: str, subject: str, action: str) -> list[_View]:
     """All views of one action, checked."""
-    fields = _mapping(value, where, "{'camera_3d': …, 'pose_2d': …}, or one such for each camera")
+    fields = _named(value, where, "{'camera_3d': …, 'pose_2d': …}, or one such for each camera")
     cameras = [key for key in fields if key in CAMERA_IDS]
     if cameras:
         if doubled := sorted({*FIELDS_3D, "pose_2d"} & set(fields)):
@@ -132,7 +134,7 @@ def _read_action(value: object, where: str, subject: str, action: str) -> list[_
         _require_cameras([key for key in fields if key not in ("global_3d", FRAMES)], where)
         shared = {key: fields[key] for key in (FRAMES,) if key in fields}
         parts = {
-            view: shared | _mapping(fields[view], f"{where}, camera {view}", "{'camera_3d': …}")
+            view: shared | _named(fields[view], f"{where}, camera {view}", "{'camera_3d': …}")
             for view in CAMERA_IDS
             if view in fields
         }
@@ -159,7 +161,9 @@ def _read_fields(fields: Mapping[str, Any], where: str, take: Take) -> list[_Vie
             f"{where}: {field_3d} is of {_listed(views_3d)}, pose_2d of {_listed(views_2d)}; "
             "expected the same cameras, each once"
         )
-    numbers = _by_camera(fields[FRAMES], f"{where}, {FRAMES}") if FRAMES in fields else {}
+    numbers: _Views = {}
+    if FRAMES in fields:
+        numbers = _by_camera(fields[FRAMES], f"{where}, {FRAMES}", _whole_numbers)
     if not set(numbers) <= {None, *views_3d}:
         raise DataError(
             f"{where}: {FRAMES} is of {_listed(numbers)}, {field_3d} of {_listed(views_3d)}; "
@@ -218,17 +222,20 @@ def _frame_numbers(numbers: NDArray[Any], count: int, where: str) -> NDArray[np.
     return frames
 
 
-def _by_camera(value: object, where: str) -> _Views:
-    """A field's arrays by camera."""
+def _by_camera(
+    value: object, where: str, read: Callable[[object, str], NDArray[Any]] | None = None
+) -> _Views:
+    """A field's arrays by camera; `read` makes one of what the file holds."""
+    read = read or _array
     if isinstance(value, dict):
-        views = _mapping(value, where, "{camera: array}")
+        views = _named(value, where, "{camera: array}")
         _require_cameras(list(views), where)
-        return {view: _array(views[view], where) for view in CAMERA_IDS if view in views}
+        return {view: read(views[view], where) for view in CAMERA_IDS if view in views}
     if isinstance(value, np.ndarray) and value.dtype == object and value.ndim == 1:
         value = value.tolist()
     if isinstance(value, (list, tuple)) and value and isinstance(value[0], np.ndarray):
-        return _four([_array(part, where) for part in value], where)
-    whole = _array(value, where)
+        return _four([read(part, where) for part in value], where)
+    whole = read(value, where)
     if whole.ndim == 2 and whole.dtype.kind in "iu":  # frame numbers of the four
         return _four(list(whole), where)
     if whole.ndim != 4:
@@ -252,23 +259,40 @@ def _four(parts: list[NDArray[Any]], where: str) -> _Views:
 
 
 def _array(value: object, where: str) -> NDArray[Any]:
-    """An array; a list of whole numbers, as frame numbers may be, becomes one."""
-    if isinstance(value, list) and value and all(type(part) is int for part in value):
-        value = np.asarray(value)
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu":
         kind = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
         raise DataError(f"{where} is {kind}, expected an array of numbers")
     return value
 
 
-def _mapping(value: object, where: str, expected: str) -> dict[str, Any]:
+def _whole_numbers(value: object, where: str) -> NDArray[Any]:
+    """Frame numbers as integers; copies have them as lists, as text, or as whole floats."""
+    if isinstance(value, (list, tuple)) and value:
+        value = _listed_numbers(value)
+    if isinstance(value, np.ndarray) and value.dtype.kind == "U" and value.size:
+        digits = np.char.isdecimal(value) & (np.char.str_len(value) <= MAX_DIGITS)
+        value = value.astype(np.int64) if digits.all() else value
+    array = _array(value, where)
+    if array.dtype.kind == "f" and np.all(np.abs(array) < 10.0**MAX_DIGITS):
+        whole = array.astype(np.int64)
+        return whole if np.array_equal(whole, array) else array
+    return array
+
+
+def _listed_numbers(value: Sequence[object]) -> object:
+    """A list of numbers or of texts as an array; anything else as it is."""
+    for kinds in ((int, float), (str,)):
+        if all(type(part) in kinds for part in value):
+            return np.asarray(value)
+    return value
+
+
+def _named(value: object, where: str, expected: str) -> dict[str, Any]:
     """An object with text for keys; numbers, as cameras may be written, become text."""
-    if not isinstance(value, dict) or not value:
-        found = "empty" if isinstance(value, dict) else type(value).__name__
-        raise DataError(f"{where} is {found}, expected {expected}")
-    named = {str(key): part for key, part in value.items() if type(key) in (str, int)}
-    if len(named) != len(value):
-        raise DataError(f"{where} has the keys {list(value)[:5]}, expected different names")
+    parts = require_mapping(value, where, expected)
+    named = {str(key): part for key, part in parts.items() if type(key) in (str, int)}
+    if len(named) != len(parts):
+        raise DataError(f"{where} has the keys {list(parts)[:5]}, expected different names")
     return named
 
 
@@ -290,9 +314,12 @@ def _check_metadata(metadata: object, path: Path) -> list[str]:
     if not isinstance(metadata, dict):
         return [f"{path.name} has no metadata; COCO-WholeBody's joint order is assumed"]
     count = metadata.get("num_joints", JOINTS)
-    if count != JOINTS:
-        raise DataError(f"{path}: metadata says num_joints={count}, expected {JOINTS}")
     notes = []
+    if count != JOINTS:  # the arrays, each of which is checked, are what counts
+        notes.append(
+            f"{path.name}: metadata says num_joints={str(count)[:40]}, the arrays have {JOINTS} "
+            "joints"
+        )
     layout = metadata.get("layout_name", metadata.get("layout"))
     if layout is not None:
         notes.append(f"{path.name} calls its layout {str(layout)[:40]!r}")
@@ -317,7 +344,8 @@ def _check_symmetry(symmetry: object, path: Path) -> list[str]:
             f"{path}: metadata's keypoints_symmetry names {len(left)} left and {len(right)} right "
             "joints; expected as many"
         )
-    found = set(zip(left, right, strict=True))
+    pairs_found = zip(left, right, strict=True)
+    found = {pair for pair in pairs_found if max(pair) < JOINTS}  # others are in no array
     expected = set(zip(H3WB_133.left, H3WB_133.right, strict=True))
     bodies = [{pair for pair in pairs if min(pair) < BODY_JOINTS} for pairs in (found, expected)]
     if bodies[0] != bodies[1]:

@@ -45,7 +45,7 @@ class Samples:
         take: Index into `takes`, (N,).
         frame: Frame number in the take, (N,).
         moment: Number of the moment, from 0, never falling: the views of a moment are samples
-            that stay together, (N,).
+            that stay together, in one split, (N,).
         ids: Names of the samples; None where they have none.
         knows_place: Whether the 3D says where in the camera's frame a pose is.
         notes: What was found, for people.
@@ -67,25 +67,32 @@ class Samples:
 
 _SUBJECT = re.compile(r"(?:^|[/_])(S\d+)(?=[/_ ])")
 _CAMERA = re.compile(rf"({'|'.join(CAMERA_IDS)})(?!\d)")
+_FRAME = re.compile(r"[/_. ](?:[A-Za-z]+[_ ]?)?(\d{1,9})(?:\.[A-Za-z]+)?")
+"""All that follows the camera; with more numbers than one it is not clear which is the frame's."""
 
 
-def take_of_image(path: str) -> Take:
-    """Where an image was taken: `S1/Images/Directions 1.54138969/frame_0001.jpg`.
+def take_of_image(path: str) -> tuple[Take, int | None]:
+    """Where and when an image was taken: `S1/Images/Directions 1.54138969/frame_0001.jpg`.
 
     Args:
         path: As Human3.6M's tools name images, or nearly so.
 
     Returns:
-        The take; `NOWHERE` if the path does not name subject, action and camera.
+        The take, `NOWHERE` if the path does not name subject, action and camera; and the number
+        of the frame, None if it is not clear.
     """
     path = path.replace("\\", "/")
     subject = _SUBJECT.search(path)
     camera = _CAMERA.search(path, subject.end() if subject else 0)
     if subject is None or camera is None:
-        return NOWHERE
+        return NOWHERE, None
     between = path[subject.end() : camera.start()]
     action = re.sub(r"^(Images|Videos)(/|$)", "", between.strip("/_. ")).strip("/_. ")
-    return Take(subject[1], action, camera[1]) if action else NOWHERE
+    if not action:
+        return NOWHERE, None
+    action = re.sub(r"_(\d+)$", r" \1", action)  # its take, written as `base_action` wants it
+    frame = _FRAME.fullmatch(path, camera.end())
+    return Take(subject[1], action, camera[1]), None if frame is None else int(frame[1])
 
 
 def place_is_known(points_mm: NDArray[Any], names: list[str], where: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from trainables.data.arrays import require_mapping
 from trainables.data.cameras import project
 from trainables.data.dataset import Camera
 from trainables.data.mpi_inf_3dhp.files import TEST_SUBJECTS
@@ -30,6 +31,7 @@ __all__ = [
 CAMERAS_FILE = "cameras_3dhp.json"
 TEST_VIEW = "test"
 """Name of a test sequence's only camera."""
+CAMERAS = "a JSON object of cameras"
 MAX_FILE_BYTES = 16 << 20
 MAX_PIXELS = 1e6
 _INDOOR, _OUTDOOR = (2048, 2048), (1920, 1080)
@@ -83,23 +85,18 @@ def read_cameras(path: Path) -> dict[CameraKey, Camera]:
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: not readable as JSON ({error}); mend or remove it") from error
     cameras: dict[CameraKey, Camera] = {}
-    for subject, entry in _object(content, str(path)).items():
+    for subject, entry in require_mapping(content, str(path), CAMERAS).items():
         if subject in TEST_SUBJECTS:
             cameras[subject, TEST_VIEW] = _camera(entry, f"{path}: {subject}")
             continue
-        for name, camera in _object(entry, f"{path}: {subject}").items():
-            cameras[subject, name] = _camera(camera, f"{path}: {subject}, camera {name}")
+        where = f"{path}: {subject}"
+        for name, camera in require_mapping(entry, where, CAMERAS).items():
+            cameras[subject, name] = _camera(camera, f"{where}, camera {name}")
     return cameras
 
 
-def _object(value: object, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise DataError(f"{where} is {type(value).__name__}, expected a JSON object")
-    return value
-
-
 def _camera(value: object, where: str) -> Camera:
-    fields = _object(value, where)
+    fields = require_mapping(value, where, "a JSON object of a camera")
     width, height = _pair(fields, "image_size", where)
     return Camera(
         width=round(width),

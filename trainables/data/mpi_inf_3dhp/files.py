@@ -10,17 +10,20 @@ from pathlib import Path
 
 import numpy as np
 
+from trainables.data.arrays import require_mapping
 from trainables.data.mpi_inf_3dhp.views import View, checked_valid, checked_view
 from trainables.data.npz_reader import NpzValue, read_npz
 from trainables.errors import DataError
 
 __all__ = [
     "TEST_SUBJECTS",
+    "TRAINING_SUBJECTS",
     "TrainingSequence",
     "read_test_npz",
     "read_training_npz",
 ]
 
+TRAINING_SUBJECTS = ("S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8")
 TEST_SUBJECTS = ("TS1", "TS2", "TS3", "TS4", "TS5", "TS6")
 _SEQUENCE_NAME = re.compile(r"S\d+ Seq\d+")
 _CAMERA_NAME = re.compile(r"\d{1,2}")
@@ -112,11 +115,7 @@ def _unwrapped(value: NpzValue) -> NpzValue:
 
 
 def _mapping(value: NpzValue, where: str) -> dict[NpzValue, NpzValue]:
-    value = _unwrapped(value)
-    if not isinstance(value, dict) or not value:
-        kind = "empty" if isinstance(value, dict) else type(value).__name__
-        raise DataError(f"{where} is {kind}, expected a mapping from names to arrays")
-    return value
+    return require_mapping(_unwrapped(value), where, "a mapping from names to arrays")
 
 
 def _fields(value: NpzValue, where: str, keys: tuple[str, ...]) -> dict[NpzValue, NpzValue]:

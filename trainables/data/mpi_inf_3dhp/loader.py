@@ -12,23 +12,22 @@ import numpy as np
 from trainables.config import DataConfig
 from trainables.data.assembly import SplitBuilder
 from trainables.data.dataset import Camera, PoseDataset, PoseSplit, SequenceInfo
-from trainables.data.mpi_inf_3dhp.cameras import (
-    CAMERAS_FILE,
-    PUBLISHED_TEST_CAMERAS,
-    TEST_VIEW,
-    CameraKey,
-    image_size,
-    read_cameras,
-    reprojection_px,
+from trainables.data.mpi_inf_3dhp.calibration import calibration
+from trainables.data.mpi_inf_3dhp.cameras import CAMERAS_FILE, TEST_VIEW, CameraKey, image_size
+from trainables.data.mpi_inf_3dhp.files import (
+    TEST_SUBJECTS,
+    TRAINING_SUBJECTS,
+    TrainingSequence,
+    read_test_npz,
+    read_training_npz,
 )
-from trainables.data.mpi_inf_3dhp.files import TEST_SUBJECTS, read_test_npz, read_training_npz
 from trainables.data.mpi_inf_3dhp.matlab import annotation_paths, read_annotations
 from trainables.data.mpi_inf_3dhp.views import View
-from trainables.data.names import first_few, natural_key
 from trainables.data.recordings import RecordingRow, read_recordings_by_sequence
 from trainables.data.source_files import find_files, require_folder
-from trainables.data.splits import SequenceKey, assign_splits
+from trainables.data.splits import SequenceKey, assign_splits, splits_in_use
 from trainables.errors import DataError
+from trainables.names import first_few, natural_key
 from trainables.skeletons import MPI_INF_3DHP_17
 
 __all__ = ["load_mpi_inf_3dhp", "mpi_inf_3dhp_files"]
@@ -37,9 +36,6 @@ TRAINING_FILE = "data_train_3dhp.npz"
 TEST_FILE = "data_test_3dhp.npz"
 SEQUENCES_FILE = "sequences.csv"
 DEFAULT_TEST_FPS = 25.0
-MAX_MEDIAN_REPROJECTION_PX = 30.0
-"""Beyond, the published calibration belongs to other images."""
-NOTED_REPROJECTION_PX = 1.0
 HOW_TO_GET = (
     "make the files with P-STMO's data_to_npz_3dhp.py scripts from MPI-INF-3DHP (docs/data.md), "
     "and name their folder with --data-dir"
@@ -99,7 +95,7 @@ def load_mpi_inf_3dhp(config: DataConfig, data_dir: Path | None) -> PoseDataset:
     notes = [*source.notes, note]
     sequences: list[SequenceInfo] = []
     splits: dict[str, PoseSplit] = {}
-    for split in ("train", "val", "test"):
+    for split in splits_in_use(assigned.values()):
         builder = SplitBuilder(
             first_sequence=len(sequences), stride=config.stride, skeleton=MPI_INF_3DHP_17
         )
@@ -116,6 +112,7 @@ def _read(config: DataConfig, folder: Path) -> _Source:
     (training_path,) = find_files(folder, (TRAINING_FILE,), cure=HOW_TO_GET)
     test_views = _test_views(config, folder, notes)
     training = read_training_npz(training_path, notes)
+    _note_gaps(training, notes)
     table = folder / SEQUENCES_FILE
     rows = read_recordings_by_sequence(table)
     if rows:
@@ -130,7 +127,29 @@ def _read(config: DataConfig, folder: Path) -> _Source:
     for name, view in test_views.items():
         row = rows.get(name, unknown)
         sequences[name, name] = _Sequence({TEST_VIEW: view}, row.fps or test_fps, row, name)
-    return _Source(sequences, _cameras(folder, sequences, notes), notes)
+    views = {
+        (subject, camera): view
+        for (subject, _), sequence in sequences.items()
+        for camera, view in sequence.views.items()
+    }
+    return _Source(sequences, calibration(folder, views, config.annotation, notes), notes)
+
+
+def _note_gaps(training: Mapping[str, TrainingSequence], notes: list[str]) -> None:
+    """Say what the published training set has and these files have not."""
+    subjects = {name.split(" ")[0] for name in training}
+    incomparable = "figures cannot be compared with published ones"
+    if missing := [subject for subject in TRAINING_SUBJECTS if subject not in subjects]:
+        notes.append(f"train: {', '.join(missing)} are not in the files; {incomparable}")
+    cameras = {camera for entry in training.values() for camera in entry.views}
+    lacking = sorted(
+        (name for name, entry in training.items() if set(entry.views) != cameras), key=natural_key
+    )
+    if lacking:
+        notes.append(
+            f"train: {len(lacking)} of {len(training)} sequences lack some of the cameras "
+            f"{', '.join(sorted(cameras, key=natural_key))}: {first_few(lacking)}; {incomparable}"
+        )
 
 
 def _test_views(config: DataConfig, folder: Path, notes: list[str]) -> dict[str, View]:
@@ -178,53 +197,6 @@ def _test_frame_rate(training: set[float], notes: list[str]) -> float:
     fps = next(iter(training)) if len(training) == 1 else DEFAULT_TEST_FPS
     notes.append(f"test: the files record no frame rate, {fps:g} per second are assumed")
     return fps
-
-
-def _cameras(
-    folder: Path, sequences: Mapping[SequenceKey, _Sequence], notes: list[str]
-) -> dict[CameraKey, Camera]:
-    """The file's cameras; without it the published ones of the test set, where they fit."""
-    cameras = read_cameras(folder / CAMERAS_FILE)
-    published = not cameras
-    if published:
-        notes.append(
-            f"no {CAMERAS_FILE}: the training cameras' calibration is unknown, and 2D cannot be "
-            "compared with projected 3D there"
-        )
-        cameras = {(subject, TEST_VIEW): c for subject, c in PUBLISHED_TEST_CAMERAS.items()}
-    views = {
-        (subject, name): view
-        for (subject, _), sequence in sequences.items()
-        for name, view in sequence.views.items()
-    }
-    uncalibrated = [" ".join(key) for key in views if key not in cameras]
-    if uncalibrated and not published:
-        notes.append(f"{CAMERAS_FILE} lacks {first_few(uncalibrated)}; calibration unknown")
-    for key, view in views.items():
-        if key[1] == TEST_VIEW and key in cameras:
-            _check_test_camera(key, view, cameras, notes, published=published)
-    return cameras
-
-
-def _check_test_camera(
-    key: CameraKey,
-    view: View,
-    cameras: dict[CameraKey, Camera],
-    notes: list[str],
-    *,
-    published: bool,
-) -> None:
-    """Say how far the 2D lie off the projected 3D; forget a published camera of other images."""
-    median_px = reprojection_px(view, cameras[key])
-    if median_px <= NOTED_REPROJECTION_PX:
-        return
-    of_others = published and median_px > MAX_MEDIAN_REPROJECTION_PX
-    if of_others:
-        del cameras[key]
-        reason = "the published calibration is of other images; calibration unknown"
-    else:
-        reason = "univ_annot3, rescaled to another body size, does not reproject"
-    notes.append(f"{key[0]}: the 2D lie {median_px:.1f} px off the projected 3D; {reason}")
 
 
 def _add_views(builder: SplitBuilder, source: _Source, key: SequenceKey, stride: int) -> None:

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.data.arrays import require_finite, sequence_array
+from trainables.data.arrays import common_length, require_finite, sequence_array
 from trainables.errors import DataError
 from trainables.skeletons import MPI_INF_3DHP_17
 
 __all__ = ["View", "checked_valid", "checked_view"]
 
 ROOT = MPI_INF_3DHP_17.root
-MAX_LENGTH_DIFFERENCE = 2
 MIN_BODY_MM = 20.0
 """Median distance of the joints from the pelvis; people have some 500 mm, in metres 0.5."""
 
@@ -102,16 +101,7 @@ def checked_view(
 
 def _trimmed(view: View, name: str, notes: list[str]) -> View:
     """As many frames as 2D and 3D both have, if they differ as little as known copies do."""
-    frames_3d, frames_2d = len(view.points_mm), len(view.pixels)
-    if abs(frames_3d - frames_2d) > MAX_LENGTH_DIFFERENCE:
-        raise DataError(
-            f"{name}: 3D has {frames_3d} frames, 2D {frames_2d}; expected the same number; make "
-            "the files again from one copy of the data"
-        )
-    if frames_3d == frames_2d:
-        return view
-    length = min(frames_3d, frames_2d)
-    notes.append(f"{name}: 3D has {frames_3d} frames, 2D {frames_2d}; trimmed to {length}")
+    length = common_length(len(view.points_mm), [len(view.pixels)], name, notes)
     valid = None if view.valid is None else view.valid[:length]
     return View(view.points_mm[:length], view.pixels[:length], valid)
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from trainables.data.cameras import Float64Array
-from trainables.data.names import first_few
 from trainables.data.poses.bvh_map import BvhMap, FileFacts
 from trainables.data.poses.bvh_motion import read_bvh
 from trainables.data.poses.bvh_views import NEAREST_M, observe_in_ring, views_of_map
@@ -19,6 +18,7 @@ from trainables.data.poses.metadata import CameraEntry, PosesMetadata, camera_en
 from trainables.data.poses.table import Labels, PoseTable, check_table
 from trainables.data.sample.scene import View
 from trainables.errors import DataError
+from trainables.names import first_few
 
 __all__ = ["convert_bvh"]
 

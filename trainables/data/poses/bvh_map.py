@@ -13,17 +13,19 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    StringConstraints,
     ValidationError,
     field_validator,
     model_validator,
 )
 
 from trainables.data.cameras import Float64Array
-from trainables.data.names import first_few
 from trainables.data.poses.bvh_motion import BvhMotion
 from trainables.errors import DataError
+from trainables.faults import describe_faults
+from trainables.names import NAMED_IN_MESSAGES, first_few, printable
 from trainables.skeletons import Skeleton
-from trainables.skeletons.description import skeleton_from_reference
+from trainables.skeletons.description import MAX_JOINTS, skeleton_from_reference
 
 __all__ = ["BUNDLED_MAPS", "BvhMap", "FileFacts", "VirtualCamera", "load_bvh_map"]
 
@@ -32,8 +34,13 @@ BUNDLED_MAPS = ("cmu", "mixamo")
 MAX_MAP_BYTES = 1 << 20
 FPS_TOLERANCE = 0.01
 
+MAX_CHOICES = 16
+"""Of alternatives for a joint, of joints in a mean, of prefixes."""
+
 _Weight = Annotated[float, Field(gt=0)]
-_Place: TypeAlias = str | dict[str, _Weight]
+_Text = Annotated[str, StringConstraints(max_length=1000)]
+_Place: TypeAlias = _Text | Annotated[dict[_Text, _Weight], Field(max_length=MAX_CHOICES)]
+_Places: TypeAlias = Annotated[list[_Place], Field(max_length=MAX_CHOICES)]
 _Point = tuple[float, float, float]
 _Pixels = Annotated[int, Field(ge=1, le=100_000)]
 
@@ -65,7 +72,7 @@ class VirtualCamera(_Strict):
 class SplitRule(_Strict):
     """Files whose name, without the suffix, fits a pattern (`*`, `?`) are of a split."""
 
-    files: str
+    files: _Text
     split: Literal["train", "val", "test"]
 
 
@@ -97,15 +104,15 @@ class BvhMap(_Strict):
     """
 
     skeleton: str | dict[str, Any] = "h36m_17"
-    joints: dict[str, _Place | list[_Place]]
-    prefixes: tuple[str, ...] = ()
+    joints: Annotated[dict[_Text, _Place | _Places], Field(max_length=MAX_JOINTS)]
+    prefixes: Annotated[tuple[_Text, ...], Field(max_length=MAX_CHOICES)] = ()
     up: Literal["y", "z"] = "y"
     metres_per_unit: Annotated[float, Field(gt=0)]
     fps: Annotated[float, Field(gt=0)] | None = None
     stride: Annotated[int, Field(ge=1)] = 1
-    file_name: str | None = None
-    splits: tuple[SplitRule, ...] = ()
-    cameras: Annotated[dict[str, VirtualCamera], Field(min_length=1)] | None = None
+    file_name: _Text | None = None
+    splits: Annotated[tuple[SplitRule, ...], Field(max_length=1000)] = ()
+    cameras: Annotated[dict[str, VirtualCamera], Field(min_length=1, max_length=100)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
 
     @field_validator("file_name")
@@ -127,8 +134,8 @@ class BvhMap(_Strict):
         unknown = [name for name in self.joints if name not in ours]
         if missing or unknown:
             raise ValueError(
-                f"joints: missing {', '.join(missing) or 'none'}; unknown "
-                f"{', '.join(unknown) or 'none'}; expected those of the skeleton: "
+                f"joints: missing {first_few(missing) or 'none'}; unknown "
+                f"{first_few(unknown) or 'none'}; expected those of the skeleton: "
                 f"{', '.join(ours)}"
             )
         if self.fps is not None and self.stride != 1:
@@ -180,12 +187,13 @@ class BvhMap(_Strict):
             choices = wanted if isinstance(wanted, list) else [wanted]
             found = next((choice for choice in choices if set(_names(choice)) <= set(known)), None)
             if found is None:
-                missing.append(f"{name} ({' or '.join(' + '.join(_names(c)) for c in choices)})")
+                missing.append(f"{name} ({printable(' or '.join(map(_shown, choices)))})")
             else:
                 placed.append(_mean(known, found))
         if missing:
             raise DataError(
-                f"{path}: lacks the joints for {'; '.join(missing)}; found "
+                f"{path}: lacks the joints for {'; '.join(missing[:NAMED_IN_MESSAGES])}"
+                f"{' …' if len(missing) > NAMED_IN_MESSAGES else ''}; found "
                 f"{first_few(sorted(known))}; is it another map's file?"
             )
         points = np.stack(placed, axis=1) * self.metres_per_unit
@@ -204,12 +212,28 @@ def _names(place: _Place) -> tuple[str, ...]:
     return (place,) if isinstance(place, str) else tuple(place)
 
 
+def _shown(place: _Place) -> str:
+    return " + ".join(_names(place))
+
+
 def _mean(known: dict[str, Float64Array], place: _Place) -> Float64Array:
     if isinstance(place, str):
         return known[place]
     total = sum(place.values())
     parts = [known[name] * (weight / total) for name, weight in place.items()]
     return np.asarray(np.sum(parts, axis=0))
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Without aliases, by which a small file can stand for a huge one."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event: Any = self.peek_event()
+        if event.anchor is not None:
+            raise yaml.composer.ComposerError(
+                None, None, "anchors and aliases are not supported, write it out", event.start_mark
+            )
+        return super().compose_node(parent, index)
 
 
 def load_bvh_map(name: str) -> BvhMap:
@@ -224,14 +248,10 @@ def load_bvh_map(name: str) -> BvhMap:
     try:
         if path.stat().st_size > MAX_MAP_BYTES:
             raise DataError(f"{path}: larger than {MAX_MAP_BYTES} bytes; this is no map")
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        value = yaml.load(path.read_text(encoding="utf-8"), _PlainLoader)  # a SafeLoader
         return BvhMap.model_validate(value)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].removeprefix('Value error, ')}"
-            for fault in error.errors()
-        )
-        raise DataError(f"{path}: {faults}") from error
+        raise DataError(f"{path}: {describe_faults(error)}") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path}: no valid YAML ({error})") from error
     except OSError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -17,13 +17,18 @@ from typing import NoReturn
 import numpy as np
 
 from trainables.data.cameras import Float64Array
+from trainables.data.source_files import check_file
 from trainables.errors import DataError
 
 __all__ = ["BvhText", "scan_bvh"]
 
 MAX_BYTES = 512 << 20
 MAX_FRAMES = 1_000_000
+MAX_VALUES = 50_000_000
+"""Frames times channels: 400 MB in memory."""
 MAX_JOINTS = 1_000
+MAX_HIERARCHY_LINES = 20 * MAX_JOINTS
+MAX_LINE_CHARACTERS = 1_000_000
 AXES = "XYZ"
 _BRACE = re.compile(r"([{}])")
 _CHANNELS = {f"{axis}{kind}" for axis in AXES for kind in ("position", "rotation")}
@@ -31,15 +36,20 @@ _CHANNELS = {f"{axis}{kind}" for axis in AXES for kind in ("position", "rotation
 
 @dataclass(frozen=True)
 class BvhText:
-    """What a BVH file holds, as text that the library reads.
+    """What a BVH file holds: its hierarchy as text that the library reads, and its motion.
 
     Attributes:
-        text: The file, every joint with three rotation channels, positions at the root alone.
+        text: The file with its first frame alone, every joint with three rotation channels,
+            positions at the root alone.
+        root: Place of the root, units of the file, (T, 3).
+        turns: Angles of each joint in the order of its channels, degrees, (T, N, 3).
         shifts: By index of a joint below the root with position channels: how far it stands
             from its offset in each frame, in its parent's frame, (T, 3).
     """
 
     text: str
+    root: Float64Array
+    turns: Float64Array
     shifts: dict[int, Float64Array]
 
 
@@ -54,15 +64,15 @@ class _Joint:
 class _Scanner:
     """Walks over the lines once; every fault names its line."""
 
-    def __init__(self, path: Path, lines: list[str]) -> None:
+    def __init__(self, path: Path, lines: Iterable[str]) -> None:
         self._path = path
         # a brace may stand on a line of its own, or behind a name
-        self._pieces = [
+        self._pieces = (
             (number, piece)
             for number, line in enumerate(lines, start=1)
             for piece in (_BRACE.split(line) if "{" in line or "}" in line else (line,))
-        ]
-        self._at = 0
+        )
+        self._line = 1
         self._depth = 0
         self._in_end_site = False
         self.joints: list[_Joint] = []
@@ -76,6 +86,8 @@ class _Scanner:
         self.hierarchy.append(("HIERARCHY", None))
         for words in iter(self._next, None):
             self.hierarchy.append((" ".join(words), None))
+            if len(self.hierarchy) > MAX_HIERARCHY_LINES:
+                self._refuse(f"a hierarchy of more than {MAX_HIERARCHY_LINES} lines")
             if words[0] == "MOTION":
                 break
             self._scan_line(words)
@@ -117,23 +129,31 @@ class _Scanner:
         if not frame_time > 0:
             self._refuse(f"Frame Time: {frame_time}, expected a positive number of seconds")
         channels = sum(len(joint.channels) for joint in self.joints)
-        rows: list[list[float]] = []
-        for words in iter(self._next, None):
-            if len(rows) == count:
-                self._refuse(f"more than the {count} frames that `Frames:` announces")
-            rows.append(self._numbers(words, channels))
-        if len(rows) != count:
+        if count * channels > MAX_VALUES:
             self._refuse(
-                f"the file ends after {len(rows)} of {count} frames; it is truncated, copy or "
+                f"{count} frames of {channels} channels, expected at most {MAX_VALUES} values; "
+                "cut the file in parts"
+            )
+        values, found = np.empty((count, channels)), 0
+        for words in iter(self._next, None):
+            if found == count:
+                self._refuse(f"more than the {count} frames that `Frames:` announces")
+            values[found] = self._numbers(words, channels)
+            found += 1
+        if found != count:
+            self._refuse(
+                f"the file ends after {found} of {count} frames; it is truncated, copy or "
                 "export it again"
             )
-        return frame_time, np.asarray(rows, np.float64)
+        return frame_time, values
 
     def _next(self) -> list[str] | None:
         """Words of the next line that is not blank; None at the end."""
-        while self._at < len(self._pieces):
-            words = self._pieces[self._at][1].split()
-            self._at += 1
+        for number, piece in self._pieces:
+            self._line = number
+            if len(piece) > MAX_LINE_CHARACTERS:
+                self._refuse(f"more than {MAX_LINE_CHARACTERS} characters; this is no BVH file")
+            words = piece.split()
             if words:
                 return words
         return None
@@ -194,10 +214,6 @@ class _Scanner:
     def _refuse(self, fault: str, *, line: int | None = None) -> NoReturn:
         raise DataError(f"{self._path} line {line or self._line}: {fault}")
 
-    @property
-    def _line(self) -> int:
-        return self._pieces[self._at - 1][0] if self._pieces else 1
-
 
 def scan_bvh(path: Path) -> BvhText:
     """Check a BVH file line by line, and bring its channels into one form.
@@ -206,46 +222,57 @@ def scan_bvh(path: Path) -> BvhText:
         path: The file.
 
     Returns:
-        Its text for the library, and what position channels below the root add.
+        Its hierarchy for the library, its motion, and what position channels below the root add.
 
     Raises:
         DataError: The file cannot be read, or is malformed; names the line.
     """
-    scanner = _Scanner(path, _read_lines(path))
-    scanner.scan_hierarchy()
-    frame_time_s, values = scanner.scan_motion()
-    shifts: dict[int, Float64Array] = {}
-    columns: list[Float64Array] = []
-    starts = np.cumsum([0, *(len(joint.channels) for joint in scanner.joints)])
-    for index, joint in enumerate(scanner.joints):
-        part = dict(zip(joint.channels, values[:, starts[index] :].T, strict=False))
-        place = _place(joint, part, len(values))
-        if not index:
-            columns.append(place)
-        elif any(name.endswith("position") for name in joint.channels):
-            shifts[index] = place - np.asarray(joint.offset)
-        still = np.zeros(len(values))
-        turns = [part.get(name, still) for name in _rotations(joint)]
-        columns.append(np.stack(turns, axis=1))
-    lines = list(_uniform_hierarchy(scanner))
-    lines += [f"Frames: {len(values)}", f"Frame Time: {frame_time_s!r}"]
-    lines += [" ".join(map(repr, row)) for row in np.concatenate(columns, axis=1).tolist()]
-    return BvhText(
-        text="\n".join(lines) + "\n",
-        shifts=shifts,
-    )
-
-
-def _read_lines(path: Path) -> list[str]:
+    _check(path)
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise DataError(f"{path}: {size} bytes, expected at most {MAX_BYTES}; cut it in parts")
-        return path.read_text(encoding="utf-8-sig").splitlines()
+        with path.open(encoding="utf-8-sig") as lines:
+            # a line is never read beyond its limit
+            bounded = iter(lambda: lines.readline(MAX_LINE_CHARACTERS + 1), "")
+            scanner = _Scanner(path, bounded)
+            scanner.scan_hierarchy()
+            frame_time_s, values = scanner.scan_motion()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: no text in UTF-8 ({error}); this is no BVH file") from error
+    return _uniform(scanner, frame_time_s, values)
+
+
+def _uniform(scanner: _Scanner, frame_time_s: float, values: Float64Array) -> BvhText:
+    """Three rotations for every joint, and places for the root."""
+    root, turns = np.zeros((len(values), 3)), np.zeros((len(values), len(scanner.joints), 3))
+    shifts: dict[int, Float64Array] = {}
+    starts = np.cumsum([0, *(len(joint.channels) for joint in scanner.joints)])
+    for index, joint in enumerate(scanner.joints):
+        part = dict(zip(joint.channels, values[:, starts[index] :].T, strict=False))
+        if not index:
+            root = _place(joint, part, len(values))
+        elif any(name.endswith("position") for name in joint.channels):
+            shifts[index] = _place(joint, part, len(values)) - np.asarray(joint.offset)
+        for axis, name in enumerate(_rotations(joint)):
+            turns[:, index, axis] = part.get(name, 0.0)
+    lines = list(_uniform_hierarchy(scanner))
+    lines += ["Frames: 1", f"Frame Time: {frame_time_s!r}"]
+    lines.append(" ".join(map(repr, [*root[0].tolist(), *turns[0].reshape(-1).tolist()])))
+    return BvhText(text="\n".join(lines) + "\n", root=root, turns=turns, shifts=shifts)
+
+
+def _check(path: Path) -> None:
+    """Whoever names a file may name a link; where it leads to there must be a plain file."""
+    try:
+        target = path.resolve(strict=True)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except RuntimeError as error:
+        raise DataError(f"{path}: cannot be read (a link in a circle)") from error
+    check_file(target, target.parent)
+    size = target.stat().st_size
+    if size > MAX_BYTES:
+        raise DataError(f"{path}: {size} bytes, expected at most {MAX_BYTES}; cut it in parts")
 
 
 def _place(joint: _Joint, part: dict[str, Float64Array], frames: int) -> Float64Array:

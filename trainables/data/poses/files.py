@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
@@ -13,6 +12,7 @@ from trainables.data.poses.npz_form import read_npz_table, write_npz_table
 from trainables.data.poses.table import PoseTable
 from trainables.data.source_files import check_file, find_files, require_folder
 from trainables.errors import DataError
+from trainables.whole_file import whole_file
 
 __all__ = ["FILE_NAMES", "find_poses_file", "poses_files", "read_table", "write_table"]
 
@@ -62,23 +62,13 @@ def write_table(table: PoseTable, path: Path) -> None:
         DataError: The suffix is unknown, or the file cannot be written.
     """
     writer = _WRITERS[_suffix(path)]
-    temporary: Path | None = None
     try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        temporary = Path(name)
-        with os.fdopen(descriptor, "wb") as stream:
+        with whole_file(path) as stream:
             writer(table, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.chmod(0o644)  # mkstemp's are for the owner alone
-        temporary.replace(path)
     except OSError as error:
         raise DataError(
             f"{path}: cannot be written ({error.strerror or error}); choose another place"
         ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 def _suffix(path: Path) -> str:

@@ -9,19 +9,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.config import DataConfig
+from trainables.config import NOBODY, DataConfig
 from trainables.data.assembly import SplitBuilder
 from trainables.data.cameras import Float64Array
 from trainables.data.dataset import PoseDataset, PoseSplit, SequenceInfo
-from trainables.data.names import first_few
 from trainables.data.poses.files import find_poses_file, read_table
 from trainables.data.poses.table import PoseTable
-from trainables.data.splits import base_action, hold_out_validation
+from trainables.data.splits import base_action, hold_out_validation, splits_in_use
 from trainables.errors import DataError
+from trainables.names import first_few
 
 __all__ = ["build_dataset", "load_poses", "load_poses_file"]
 
-SPLIT_NAMES = ("train", "val", "test")
 _OF_SEQUENCE = ("subject", "action", "split", "source", "base_action")
 MAX_ORIGIN_OFFSET_M = 1e-3
 
@@ -47,7 +46,8 @@ def load_poses(config: DataConfig, data_dir: Path | None) -> PoseDataset:
     """Load `poses.npz` or `poses.parquet` of a folder.
 
     Args:
-        config: Its stride is applied; `val_subject` validates if the file names no split `val`.
+        config: Its stride is applied; `val_subject` validates if the file names no split `val`;
+            with `none`, rows of that split train.
         data_dir: The folder.
 
     Returns:
@@ -79,7 +79,7 @@ def build_dataset(config: DataConfig, table: PoseTable, path: Path) -> PoseDatas
     skeleton = table.metadata.build_skeleton()
     sequences: list[SequenceInfo] = []
     splits: dict[str, PoseSplit] = {}
-    for split in SPLIT_NAMES:
+    for split in splits_in_use(assigned.values()):
         builder = SplitBuilder(
             first_sequence=len(sequences),
             stride=config.stride,
@@ -96,12 +96,13 @@ def build_dataset(config: DataConfig, table: PoseTable, path: Path) -> PoseDatas
 
 def _sequences(table: PoseTable, path: Path, notes: list[str], stride: int) -> Iterator[_Sequence]:
     """All sequences, in the order in which their first rows stand in the file."""
+    _check_agreement(table, path)
     names, cameras = table.needed_text("sequence"), table.needed_text("camera")
     keys = names.codes.astype(np.int64) * len(cameras.names) + cameras.codes
     order = np.argsort(keys, kind="stable")
     starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
     parts = np.split(order, starts[1:])
-    scattered, unsorted = [], []
+    scattered, unsorted, broken, gaps = [], [], [], 0
     for rows in sorted(parts, key=lambda part: int(part[0])):
         name = names.row(int(rows[0]))
         info = _describe(table, rows, name, path, stride)
@@ -110,6 +111,10 @@ def _sequences(table: PoseTable, path: Path, notes: list[str], stride: int) -> I
         in_time = _in_order_of_time(table, rows, name, path, ordered=info.ordered)
         if in_time is not rows:
             unsorted.append(name)
+        missing = _gaps(table.columns["frame"][in_time]) if info.ordered else 0
+        if missing:
+            broken.append(f"{name} ({info.view})")
+            gaps += missing
         split = table.needed_text("split").row(int(rows[0]))
         yield _Sequence(name, info, split, in_time)
     for what, sequences in (("scattered", scattered), ("not in order of time", unsorted)):
@@ -118,23 +123,46 @@ def _sequences(table: PoseTable, path: Path, notes: list[str], stride: int) -> I
                 f"rows of {len(sequences)} sequences are {what} in the file and were put in "
                 f"order: {first_few(sequences)}"
             )
+    if broken:
+        note = (
+            f"frame numbers of {len(broken)} sequences jump at {gaps} places, across which no "
+            f"clip runs: {first_few(broken)}"
+        )
+        if note not in notes:  # it is if the file was converted from such data
+            notes.append(note)
+
+
+def _gaps(frames: NDArray[np.int64]) -> int:
+    """How often frame numbers in order of time go on by more than their smallest step."""
+    steps = np.diff(frames)
+    return int((steps != steps.min()).sum()) if steps.size else 0
+
+
+def _check_agreement(table: PoseTable, path: Path) -> None:
+    """All rows of a sequence agree on what it is, whichever camera saw it."""
+    names = table.needed_text("sequence")
+    _, firsts, number = np.unique(names.codes, return_index=True, return_inverse=True)
+    first = firsts[number.reshape(-1)]
+    for column in _OF_SEQUENCE:
+        labels = table.text(column)
+        if labels is None:
+            continue
+        other = np.flatnonzero(labels.codes != labels.codes[first])
+        if other.size:
+            row = int(other[0])
+            begin = int(first[row])
+            raise DataError(
+                f"{path}: column {column}, row {row}: {labels.row(row)!r}, but sequence "
+                f"{names.row(row)!r} began with {labels.row(begin)!r} in row {begin}; a sequence "
+                "has one, for all its cameras; give the sequences different names"
+            )
 
 
 def _describe(
     table: PoseTable, rows: NDArray[np.intp], name: str, path: Path, stride: int
 ) -> SequenceInfo:
-    """What a sequence is; all its rows must agree on that."""
+    """What a sequence is; all its rows must agree on its frame rate and order."""
     first = int(rows[0])
-    for column in _OF_SEQUENCE:
-        labels = table.text(column)
-        if labels is not None:
-            other = rows[labels.codes[rows] != labels.codes[first]]
-            if other.size:
-                raise DataError(
-                    f"{path}: column {column}, row {other[0]}: {labels.row(int(other[0]))!r}, but "
-                    f"sequence {name!r} began with {labels.row(first)!r} in row {first}; a "
-                    "sequence has one; give the sequences different names"
-                )
     fps, ordered = table.numbers("fps"), table.numbers("ordered")
     for column, values in (("fps", fps), ("ordered", ordered)):
         if values is not None and (values[rows] != values[first]).any():
@@ -194,6 +222,9 @@ def _assign_splits(
             f"{path}: the column split has {', '.join(sorted(names))}, expected rows of train and "
             "test (and val, or validation comes out of train)"
         )
+    if val_subject == NOBODY:
+        notes.append("validation: nobody; all rows but those of test train")
+        return {number: split.replace("val", "train") for number, split in given.items()}
     if "val" in names:
         if val_subject is not None:
             raise DataError(

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -17,19 +19,44 @@ from pydantic import (
 
 from trainables.data.dataset import Camera
 from trainables.errors import DataError
+from trainables.faults import describe_faults
 from trainables.skeletons import Skeleton
 from trainables.skeletons.description import skeleton_from_reference
 
 __all__ = ["CameraEntry", "PosesMetadata", "camera_entry", "read_metadata"]
 
-MAX_METADATA_CHARACTERS = 4_000_000
+MAX_METADATA_CHARACTERS = 999_999
+"""An npz file holds no longer text (`trainables.data.npz_reader`)."""
+MAX_NOTES = 100
+MAX_NOTE_CHARACTERS = 500
+MAX_CAMERAS = 10_000
 
-_Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,200}$")]
+
+def _check_printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("holds characters that cannot be printed; leave them out")
+    return text
+
+
+def _check_number(value: object) -> object:
+    """Refuse true and text, which pydantic would take for numbers."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"expected a number, found {type(value).__name__}")
+    return value
+
+
+_Name = Annotated[
+    str, StringConstraints(min_length=1, max_length=200), AfterValidator(_check_printable)
+]
+_Note = Annotated[
+    str, StringConstraints(max_length=MAX_NOTE_CHARACTERS), AfterValidator(_check_printable)
+]
 _DatasetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}$")]
 _Pixels = Annotated[int, Field(ge=1, le=100_000, strict=True)]
-_Number = int | float
+_Number = Annotated[int | float, Field(ge=-1e9, le=1e9), BeforeValidator(_check_number)]
 """As it was written: 512 stays a whole number, and so a content hash stays what it was."""
-_Positive = Annotated[_Number, Field(gt=0)]
+_Positive = Annotated[int | float, Field(gt=0, le=1e9), BeforeValidator(_check_number)]
+_Fps = Annotated[float, Field(ge=1, le=10_000), BeforeValidator(_check_number)]
 
 
 class _Strict(BaseModel):
@@ -89,10 +116,10 @@ class PosesMetadata(_Strict):
     name: _DatasetName
     unit: Literal["m", "mm"]
     skeleton: str | dict[str, Any]
-    cameras: Annotated[dict[_Name, CameraEntry], Field(min_length=1)]
-    fps: Annotated[float, Field(gt=0)] | None = None
+    cameras: Annotated[dict[_Name, CameraEntry], Field(min_length=1, max_length=MAX_CAMERAS)]
+    fps: _Fps | None = None
     root_known: Annotated[bool, Field(strict=True)] = True
-    notes: tuple[str, ...] = ()
+    notes: Annotated[tuple[_Note, ...], Field(max_length=MAX_NOTES)] = ()
 
     @field_validator("cameras")
     @classmethod
@@ -166,11 +193,7 @@ def read_metadata(text: str, where: str) -> PosesMetadata:
         metadata = PosesMetadata.model_validate(value)
         metadata.build_skeleton()
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].removeprefix('Value error, ')}"
-            for fault in error.errors()
-        )
-        raise DataError(f"{where}: {faults}") from error
+        raise DataError(f"{where}: {describe_faults(error)}") from error
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
     return metadata

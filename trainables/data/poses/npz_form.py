@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from trainables.data.npz_reader import read_npz
 from trainables.data.poses.metadata import read_metadata
 from trainables.data.poses.table import COLUMNS, Labels, PoseTable, check_table
-from trainables.errors import DataError, UnsafeDataError
+from trainables.errors import DataError
+from trainables.names import first_few
 
 __all__ = ["read_npz_table", "write_npz_table"]
 
@@ -28,11 +29,10 @@ def read_npz_table(path: Path) -> PoseTable:
         DataError: The file is damaged, or what it holds is malformed.
         UnsafeDataError: It holds pickled objects, or unpacks to absurd sizes.
     """
-    _refuse_objects(path)
-    arrays = read_npz(path)
+    arrays = read_npz(path, allow_objects=False)
     if METADATA not in arrays:
         raise DataError(
-            f"{path}: found the arrays {', '.join(sorted(arrays)) or '(none)'}, expected "
+            f"{path}: found the arrays {first_few(sorted(arrays)) or '(none)'}, expected "
             f"{METADATA} as well: a text (JSON) with unit, skeleton and cameras"
         )
     metadata = read_metadata(_metadata_text(arrays.pop(METADATA), path), f"{path} [{METADATA}]")
@@ -41,30 +41,6 @@ def read_npz_table(path: Path) -> PoseTable:
         is_text = name in COLUMNS and COLUMNS[name].kind == "text"
         columns[name] = _labels(values, name, path) if is_text else values
     return check_table(metadata, columns, str(path))
-
-
-def _refuse_objects(path: Path) -> None:
-    """Look at the types in the headers, before any content is read."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for info in archive.infolist():
-                with archive.open(info) as member:
-                    if _holds_objects(member):
-                        raise UnsafeDataError(
-                            f"{path} [{info.filename}]: holds pickled objects; refused, this form "
-                            "has plain arrays only: numbers, texts of fixed width, true or false"
-                        )
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, RuntimeError, SyntaxError):
-        return  # read_npz says what is wrong with the file
-
-
-def _holds_objects(member: IO[bytes]) -> bool:
-    version = np.lib.format.read_magic(member)
-    read_header = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }.get(version)
-    return read_header is not None and read_header(member)[2].hasobject
 
 
 def _metadata_text(value: Any, path: Path) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from trainables.data.poses.metadata import MAX_METADATA_CHARACTERS, PosesMetadata, read_metadata
 from trainables.data.poses.table import COLUMNS, Column, Labels, PoseTable, check_table
 from trainables.errors import DataError, UnsafeDataError
+from trainables.names import first_few
 
 __all__ = ["read_parquet_table", "write_parquet_table"]
 
@@ -81,7 +82,7 @@ def _check_footer(file: pq.ParquetFile, metadata: PosesMetadata, path: Path) -> 
     unknown = [name for name in file.schema_arrow.names if name not in COLUMNS]
     if unknown:
         raise DataError(
-            f"{path}: has the unknown columns {', '.join(unknown[:5])}; expected some of "
+            f"{path}: has the unknown columns {first_few(unknown)}; expected some of "
             f"{', '.join(COLUMNS)}; when a table comes from pandas, write it with index=False"
         )
     for field in file.schema_arrow:
@@ -100,10 +101,21 @@ def _check_footer(file: pq.ParquetFile, metadata: PosesMetadata, path: Path) -> 
         )
     if sum(group.num_rows for group in groups) != rows:
         raise DataError(f"{path}: the row groups do not add up to {rows} rows; it is damaged")
+    _check_chunks(groups, joints, path)
+
+
+def _check_chunks(groups: Sequence[pq.RowGroupMetaData], joints: int, path: Path) -> None:
+    """Refuse lists of other lengths than a pose has: repeated numbers take no room in a file."""
     for group in groups:
         for index in range(group.num_columns):
             chunk = group.column(index)
             name = chunk.path_in_schema.split(".")[0]
+            each = int(np.prod(COLUMNS[name].row_shape(joints)))
+            if chunk.num_values != group.num_rows * each:
+                raise DataError(
+                    f"{path}: column {name} has {chunk.num_values} values in {group.num_rows} "
+                    f"rows, expected {each} in each row ({_expected_type(COLUMNS[name], joints)})"
+                )
             if COLUMNS[name].kind == "text" and chunk.total_uncompressed_size > MAX_TEXT_BYTES:
                 raise UnsafeDataError(
                     f"{path}: column {name} claims {chunk.total_uncompressed_size} bytes of text; "

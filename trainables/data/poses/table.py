@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data.cameras import Float64Array
-from trainables.data.names import first_few
 from trainables.data.poses.metadata import PosesMetadata
 from trainables.errors import DataError
+from trainables.names import first_few
 
 __all__ = ["COLUMNS", "Column", "ColumnKind", "Labels", "PoseTable", "check_table"]
 
@@ -22,6 +22,14 @@ ColumnKind: TypeAlias = Literal["points_2d", "points_3d", "place", "text", "whol
 MAX_TEXT_CHARACTERS = 200
 _MAY_BE_EMPTY = ("source", "base_action")
 _INT32 = np.iinfo(np.int32)
+FPS_LIMITS = (1e-3, 1e4)
+"""Frames per second; data that were thinned may have less than one."""
+_EXPECTED_KINDS = {
+    "iu": "whole numbers",
+    "b": "true or false",
+    "fiu": "numbers",
+    "f": "floating-point numbers",
+}
 
 
 @dataclass(frozen=True)
@@ -175,9 +183,10 @@ def _checked(name: str, values: Any, where: str) -> Any:
         _check_text(name, values, where)
         return values
     kind = COLUMNS[name].kind
-    allowed = {"whole": "iu", "flag": "b"}.get(kind, "fiu")
+    # small integers would take eight times their room as float64
+    allowed = {"whole": "iu", "flag": "b", "real": "fiu"}.get(kind, "f")
     if values.dtype.kind not in allowed:
-        expected = {"iu": "whole numbers", "b": "true or false"}.get(allowed, "numbers")
+        expected = _EXPECTED_KINDS[allowed]
         raise DataError(f"{where}: column {name} is {values.dtype}, expected {expected}")
     if kind == "flag":
         return values
@@ -186,7 +195,8 @@ def _checked(name: str, values: Any, where: str) -> Any:
     if kind == "whole":
         wrong, fault = (values < _INT32.min) | (values > _INT32.max), "a number beyond 32 bits"
     elif kind == "real" and not wrong.any():
-        wrong, fault = values <= 0, "a number that is not positive"
+        low, high = FPS_LIMITS
+        wrong, fault = (values < low) | (values > high), f"a number outside {low:g} to {high:g}"
     rows = np.flatnonzero(wrong)
     if rows.size:
         raise DataError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,12 +13,16 @@ from trainables.data.cameras import pixels_from_screen
 from trainables.data.dataset import PoseDataset, PoseSplit, SequenceInfo
 from trainables.data.poses.files import write_table
 from trainables.data.poses.metadata import (
+    MAX_METADATA_CHARACTERS,
+    MAX_NOTE_CHARACTERS,
+    MAX_NOTES,
     CameraEntry,
     PosesMetadata,
     camera_entry,
 )
 from trainables.data.poses.table import Labels, PoseTable
 from trainables.errors import DataError
+from trainables.names import printable
 from trainables.skeletons.description import skeleton_reference
 
 __all__ = ["table_of", "write_poses"]
@@ -59,11 +63,23 @@ def table_of(dataset: PoseDataset) -> PoseTable:
             skeleton=_reference(dataset),
             cameras=cameras,
             root_known=known != {False},
-            notes=dataset.notes,
+            notes=_notes(dataset.notes),
         )
     except ValueError as error:
         raise DataError(f"{dataset.name}: cannot be written as a poses file: {error}") from error
+    length = len(metadata.to_json())
+    if length > MAX_METADATA_CHARACTERS:
+        raise DataError(
+            f"{dataset.name}: its metadata have {length} characters, a poses file "
+            f"holds at most {MAX_METADATA_CHARACTERS}; it has {len(cameras)} cameras, write fewer"
+        )
     return PoseTable(metadata, MappingProxyType(_columns(dataset, splits, camera_ids)))
+
+
+def _notes(notes: Sequence[str]) -> tuple[str, ...]:
+    """As many notes, and as much of each, as a file may have."""
+    shown = [printable(note, MAX_NOTE_CHARACTERS - 100) for note in notes]
+    return tuple(shown[:MAX_NOTES])
 
 
 def _reference(dataset: PoseDataset) -> str | dict[str, Any]:
@@ -101,13 +117,18 @@ def _columns(
     numbers = np.concatenate([split.sequence for split in splits])
     names = [name for name in SPLIT_NAMES if name in dataset.splits]
     lengths = [len(split) for split in splits]
+    split_of = {
+        int(number): name
+        for name, split in zip(names, splits, strict=True)
+        for number in np.unique(split.sequence)
+    }
     points, origins, exact = _places(dataset, splits)
     columns: dict[str, Any] = {
         "pose_2d": _pixels(infos, numbers, np.concatenate([split.x for split in splits])),
         "pose_3d": points,
         "subject": _labels([info.subject for info in infos], numbers),
         "action": _labels([info.action for info in infos], numbers),
-        "sequence": _labels(_sequence_names(infos, camera_ids), numbers),
+        "sequence": _labels(_sequence_names(infos, camera_ids, split_of), numbers),
         "frame": np.concatenate([split.frame for split in splits]).astype(np.int64),
         "camera": _labels(camera_ids, numbers),
         "split": _labels(names, np.repeat(np.arange(len(names)), lengths)),
@@ -133,16 +154,22 @@ def _labels(values: Sequence[str], numbers: np.ndarray[Any, Any]) -> Labels:
     return Labels(names, codes[numbers])
 
 
-def _sequence_names(infos: Sequence[SequenceInfo], camera_ids: Sequence[str]) -> list[str]:
-    """A name for each sequence that, with its camera, is the only one."""
-    taken: set[tuple[str, str]] = set()
+def _sequence_names(
+    infos: Sequence[SequenceInfo], camera_ids: Sequence[str], split_of: Mapping[int, str]
+) -> list[str]:
+    """A name for each sequence that, with its camera, is the only one.
+
+    Sequences that share a name are one take, seen by several cameras, of one split.
+    """
+    taken: dict[str, tuple[object, set[str]]] = {}
     names = []
-    for info, camera in zip(infos, camera_ids, strict=True):
+    for index, (info, camera) in enumerate(zip(infos, camera_ids, strict=True)):
         base = f"{info.subject} {info.action}"
+        facts = (split_of.get(index), info.subject, info.action, info.source, info.base_action)
         name, number = base, 2
-        while (name, camera) in taken:
+        while name in taken and (taken[name][0] != facts or camera in taken[name][1]):
             name, number = f"{base} #{number}", number + 1
-        taken.add((name, camera))
+        taken.setdefault(name, (facts, set()))[1].add(camera)
         names.append(name)
     return names
 

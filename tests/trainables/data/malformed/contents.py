@@ -71,6 +71,23 @@ def _all_2d(change: Callable[[Any], Any]) -> Callable[[Path], None]:
     return spoil
 
 
+def _as_seen(change: Callable[[list[Any]], list[Any]]) -> Callable[[Path], None]:
+    """Change the list of views of every sequence."""
+
+    def spoil(folder: Path) -> None:
+        positions, views = h36m_content()
+        changed = {s: {a: change(v) for a, v in acts.items()} for s, acts in views.items()}
+        write_folder(folder, positions, changed)
+
+    return spoil
+
+
+def _without_2d(folder: Path) -> None:
+    positions, views = h36m_content()
+    del views["S11"]["punch"]
+    write_folder(folder, positions, views)
+
+
 def _metadata(**changes: Any) -> Callable[[Path], object]:
     metadata: Mapping[str, Any] = {**METADATA, **changes}
     return lambda folder: write_folder(folder, *h36m_content(), metadata)
@@ -212,13 +229,39 @@ CONTENTS: tuple[Case, ...] = (
     ),
     Case(
         "2D shorter than 3D",
-        r"S5 'jump' has \[8, 8, 8, 8\] frames .* has 12",
+        r"S5 'jump': 3D has 12 frames, 2D \[8, 8, 8, 8\]; expected the same number",
         _one_2d(lambda v: [u[:8] for u in v]),
     ),
     Case(
         "one view of another length",
-        r"has \[9, 12, 12, 12\] frames",
+        r"3D has 12 frames, 2D \[9, 12, 12, 12\]",
         _one_2d(lambda v: [v[0][:9], *v[1:]]),
+    ),
+    Case(
+        "2D longer than 3D by three frames",
+        r"3D has 12 frames, 2D \[15, 15, 15, 15\]",
+        _one_2d(lambda v: [np.concatenate([u, u[-3:]]) for u in v]),
+    ),
+    Case("a sequence without 2D", r"has no 2D of S11 'punch', but .* their 3D", _without_2d),
+    Case(
+        "cameras in reverse order",
+        r"test: the 2D lies \d+ px off the projected 3D .* expected at most 40 px",
+        _as_seen(lambda v: v[::-1]),
+    ),
+    Case(
+        "mirrored images",
+        r"test: the 2D lies \d+ px off the projected 3D",
+        _all_2d(lambda v: np.stack([1000 - v[..., 0], v[..., 1]], axis=-1)),
+    ),
+    Case(
+        "images with y up",
+        r"test: the 2D lies \d+ px off the projected 3D",
+        _all_2d(lambda v: np.stack([v[..., 0], 1000 - v[..., 1]], axis=-1)),
+    ),
+    Case(
+        "2D joints in another order",
+        r"test: the 2D lies \d+ px off the projected 3D",
+        _all_2d(lambda v: v[:, ::-1]),
     ),
     Case(
         "a camera is missing",

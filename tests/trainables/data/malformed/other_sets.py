@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tests.trainables.data import mpi_inf_3dhp_writer, poses_writer
 from tests.trainables.data.malformed.case import Case
+from trainables.skeletons import H36M_17
 
 __all__ = ["OTHER_SETS"]
 
@@ -107,6 +112,44 @@ def _poses(**changes: Any) -> Callable[[Path], object]:
 def _facts(**changes: Any) -> Callable[[Path], object]:
     metadata = {**poses_writer.small_metadata(), **changes}
     return lambda folder: poses_writer.write_npz(folder, poses_writer.small_columns(), metadata)
+
+
+def _packed_header(folder: Path) -> None:
+    """A megabyte-long header in a packing that is unpacked without a bound."""
+    with zipfile.ZipFile(folder / "poses.npz", "w", zipfile.ZIP_BZIP2) as archive:
+        header = b"\x93NUMPY\x02\x00" + (1 << 24).to_bytes(4, "little") + b" " * (1 << 24)
+        archive.writestr("frame.npy", header)
+
+
+def _long_header(folder: Path) -> None:
+    with zipfile.ZipFile(folder / "poses.npz", "w") as archive:
+        archive.writestr("frame.npy", b"\x93NUMPY\x02\x00" + b"\xff\xff\xff\x7f" + b" " * 99)
+
+
+def _long_lists(folder: Path) -> None:
+    """Parquet of a few kilobytes of which one list has a million numbers."""
+    (folder / "poses.npz").unlink()
+    path = poses_writer.write_parquet(
+        folder, poses_writer.small_columns(), poses_writer.small_metadata()
+    )
+    table = pq.read_table(path)
+    lists = pa.array([np.zeros(1_000_000, np.float32), *[np.zeros(51, np.float32)] * 17])
+    at = table.schema.get_field_index("pose_3d")
+    pq.write_table(table.set_column(at, "pose_3d", lists), path, compression="zstd")
+
+
+def _of_two_splits(folder: Path) -> None:
+    """Each take twice, once for each of two cameras, which disagree about its split."""
+    columns = {
+        name: np.concatenate([values, values])
+        for name, values in poses_writer.small_columns().items()
+    }
+    half = len(columns["split"]) // 2
+    columns["camera"] = np.repeat(["left", "right"], half)
+    columns["split"][half:] = np.roll(columns["split"][half:], half // 3)
+    camera = poses_writer.small_metadata()["cameras"]["left"]
+    metadata = poses_writer.small_metadata(cameras={"left": camera, "right": camera})
+    poses_writer.write_npz(folder, columns, metadata)
 
 
 _POSES_3D = poses_writer.small_columns()["pose_3d"]
@@ -233,6 +276,38 @@ OTHER_SETS: tuple[Case, ...] = (
         _poses(pose_3d=_POSES_3D.astype(object)),
         "poses",
         unsafe=True,
+    ),
+    Case("own poses: a packed bomb", "packed by method 12", _packed_header, "poses"),
+    Case(
+        "own poses: a header of 2 GB", "a header of 2147483647", _long_header, "poses", unsafe=True
+    ),
+    Case("own poses: a list of a million numbers", "1000867 values in 18", _long_lists, "poses"),
+    Case("own poses: a take in two splits", "column split, row 18", _of_two_splits, "poses"),
+    Case(
+        "own poses: a note that writes to the terminal",
+        "notes.0: holds characters that cannot be printed",
+        _facts(notes=["\x1b]0;owned\x07"]),
+        "poses",
+    ),
+    Case("own poses: a lone surrogate", "notes.0", _facts(notes=["\ud800"]), "poses"),
+    Case("own poses: true frames per second", "fps: expected a number", _facts(fps=True), "poses"),
+    Case(
+        "own poses: limbs in another order",
+        "expected, in this order, upper arm",
+        _facts(
+            skeleton={
+                **json.loads(json.dumps(asdict(H36M_17))),
+                "name": "own",
+                "limb_pairs": [H36M_17.limb_pairs[index] for index in (1, 0, 2, 3)],
+            }
+        ),
+        "poses",
+    ),
+    Case(
+        "own poses: integers for coordinates",
+        "pose_3d is int8, expected floating-point",
+        _poses(pose_3d=np.zeros(_POSES_3D.shape, np.int8)),
+        "poses",
     ),
 )
 """Cases of the other formats."""
