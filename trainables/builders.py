@@ -35,7 +35,7 @@ class Optimizers:
     """The optimizers of a training.
 
     Attributes:
-        pose_net: Adam on φ with lr_p.
+        pose_net: The configured optimizer on φ, with lr_p.
         loss_net: Adam or AdamW on θ with lr_l; None for a baseline, and for a frozen loss-net.
     """
 
@@ -82,7 +82,7 @@ def build_loss_net(config: TrainingConfig, skeleton: Skeleton) -> nn.Module | No
 def build_optimizers(
     config: TrainingConfig, pose_net: nn.Module, loss_net: nn.Module | None
 ) -> Optimizers:
-    """Build separate optimizers for φ and θ, without decay of the rates (A.2.1).
+    """Build separate optimizers for φ and θ (A.2.1).
 
     A loss-net of SEAL-static is frozen by then, and gets none.
 
@@ -90,7 +90,16 @@ def build_optimizers(
         TrainableError: If a loss-net is to be trained and the configuration has no `lr_l`.
     """
     # fused: one pass over the parameters, three times as fast on the CPU as the others
-    pose_optimizer = Adam(pose_net.parameters(), lr=config.lr_p, fused=True)
+    decay = config.weight_decay
+    parameters = pose_net.parameters()
+    pose_optimizer: Optimizer
+    if config.optimizer == "adamw":
+        pose_optimizer = AdamW(parameters, lr=config.lr_p, weight_decay=decay, fused=True)
+    else:
+        amsgrad = config.optimizer == "amsgrad"
+        pose_optimizer = Adam(
+            parameters, lr=config.lr_p, weight_decay=decay, amsgrad=amsgrad, fused=True
+        )
     if loss_net is None or config.variant == "static":
         return Optimizers(pose_optimizer, None)
     return Optimizers(pose_optimizer, build_loss_optimizer(config, loss_net))

@@ -156,6 +156,9 @@ class TrainingConfig(_Frozen):
         pose_loss: Supervised part of Eq. 7; `backbone` is that of the net's own authors.
         length_weight: Weight λ_len of explicit constraints on bone lengths, |‖b̃‖ - ‖b‖|.
         symmetry_weight: Weight λ_sym of explicit constraints on left/right symmetry.
+        optimizer: Optimizer of the pose-net: Adam as in the paper, or what a net's authors use.
+        weight_decay: Its weight decay, on all parameters: decoupled with `adamw`, else L2.
+        lr_decay: Factor on the pose-net's learning rate after every epoch; the loss-net's stays.
         grad_clip: Largest norm of the pose-net's gradient; None leaves it alone.
         negatives_from: Prediction that the loss-net learns from: the training forward pass
             (Algorithm 1), or a second one in evaluation mode (the authors' code).
@@ -201,6 +204,9 @@ class TrainingConfig(_Frozen):
     pose_loss: PoseLossName = "mse"
     length_weight: float = Field(default=0.0, ge=0)
     symmetry_weight: float = Field(default=0.0, ge=0)
+    optimizer: Literal["adam", "amsgrad", "adamw"] = "adam"
+    weight_decay: float = Field(default=0.0, ge=0)
+    lr_decay: float = Field(default=1.0, gt=0, le=1)
     grad_clip: float | None = Field(default=None, gt=0)
     negatives_from: Literal["train_forward", "eval_forward"] = "train_forward"
     loss_optimizer: Literal["adam", "adamw"] = "adam"

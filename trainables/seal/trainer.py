@@ -109,7 +109,7 @@ class SealTrainer:
         figures |= beforehand | self._validate()
         require_finite(figures, epoch=self.epoch + 1, step=self.step, last_finite=last_finite)
         self.epoch += 1
-        figures |= {"lr_p": self.config.lr_p, "alpha": self.config.alpha}
+        figures |= {"lr_p": self._pose_rate(self.epoch), "alpha": self.config.alpha}
         if self.loss_net is not None and self.config.lr_l is not None:
             figures["lr_l"] = self.config.lr_l
         if self._device.type == "cuda":
@@ -219,6 +219,8 @@ class SealTrainer:
         self.pose_net.train()
         if self.loss_net is not None:
             self.loss_net.train()
+        for group in self._optimizers.pose_net.param_groups:
+            group["lr"] = self._pose_rate(epoch)
         monitor = StepMonitor(epoch=epoch, first_step=self.step, device=self._device)
         clips = run_steps(
             self._train.epoch("data_order", epoch),
@@ -229,6 +231,10 @@ class SealTrainer:
             device=self._device,
         )
         return monitor.compute(), clips, monitor.last_finite
+
+    def _pose_rate(self, epoch: int) -> float:
+        """Learning rate of φ in an epoch, from 1."""
+        return self.config.lr_p * self.config.lr_decay ** (epoch - 1)
 
     def _step(self, batch: Batch, stream: torch.Generator) -> dict[str, torch.Tensor]:
         self.step += 1
