@@ -12,7 +12,7 @@ from torch import nn
 from torch.optim import Adam, AdamW, Optimizer
 
 from trainables.backbones import BACKBONES
-from trainables.config import PoseLossName, TrainingConfig
+from trainables.config import OfficialLossName, TrainingConfig
 from trainables.errors import TrainableError
 from trainables.loss_nets import LOSS_NETS
 from trainables.seeding import derive_seed, isolated_rng
@@ -117,7 +117,7 @@ def build_loss_optimizer(config: TrainingConfig, loss_net: nn.Module) -> Optimiz
     return family(loss_net.parameters(), lr=config.lr_l, fused=True)
 
 
-def resolve_pose_loss(config: TrainingConfig) -> PoseLossName:
+def resolve_pose_loss(config: TrainingConfig) -> OfficialLossName:
     """The supervised loss, with `backbone` replaced by what the net's authors train with."""
     if config.pose_loss == "backbone":
         return BACKBONES[config.backbone].official_pose_loss

@@ -2,126 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
+from pydantic import Field, model_validator
+
+from trainables.config_parts import (
+    FIELDS_OF_DATA_SETS,
+    NOBODY,
+    DataConfig,
+    DatasetName,
+    Frozen,
+    PretrainingConfig,
 )
 
 __all__ = [
     "FIELDS_OF_DATA_SETS",
     "LOSS_NET_FIELDS",
+    "MANY_TO_MANY",
     "NOBODY",
+    "PROBABILISTIC",
     "BackboneName",
     "DataConfig",
     "DatasetName",
     "InputMechanism",
     "LossNetName",
     "NegativesName",
+    "OfficialLossName",
     "PoseLossName",
+    "PretrainingConfig",
     "TrainingConfig",
 ]
 
-BackboneName = Literal["videopose", "simplebaseline", "semgcn"]
+BackboneName = Literal[
+    "videopose",
+    "simplebaseline",
+    "semgcn",
+    "mixste",
+    "pstmo",
+    "poseformerv2",
+    "d3dp",
+    "ktpformer",
+    "motionagformer",
+]
 LossNetName = Literal["none", "graph", "mlp"]
-DatasetName = Literal["sample", "h36m", "mpi_inf_3dhp", "h3wb", "poses"]
 InputMechanism = Literal["M1", "M2", "M3", "M4"]
 PoseLossName = Literal["mse", "mse_sum", "mpjpe", "backbone"]
-NegativesName = Literal["prediction", "perturbation", "both"]
+OfficialLossName = Literal["mse", "mse_sum", "mpjpe", "mixste", "motionagformer", "pstmo"]
+NegativesName = Literal["prediction", "perturbation", "both", "hypotheses"]
+
+PROBABILISTIC: tuple[BackboneName, ...] = ("d3dp",)
+"""Pose-nets that give several hypotheses for a pose."""
+
+MANY_TO_MANY: tuple[BackboneName, ...] = ("mixste", "d3dp", "ktpformer", "motionagformer")
+"""Pose-nets that give all frames of a window a pose at once."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """`true` would pass for 1, a learning rate that nobody meant."""
-        field = cls.model_fields[info.field_name or ""]
-        if isinstance(value, bool) and field.annotation is not bool:
-            raise ValueError("expected another kind of value than true or false")
-        return value
-
-
-FIELDS_OF_DATA_SETS: Mapping[str, tuple[DatasetName, ...]] = MappingProxyType(
-    {
-        "keypoints": ("h36m",),
-        "val_subject": ("h36m", "mpi_inf_3dhp", "poses"),
-        "annotation": ("mpi_inf_3dhp",),
-        "fold": ("h3wb",),
-    }
-)
-"""Fields of `DataConfig` that matter to some data sets only."""
-
-
-NOBODY = "none"
-"""As `DataConfig.val_subject`: no validation split, all training subjects train."""
-
-
-class DataConfig(_Frozen):
-    """Which data are read, and how much of them.
-
-    Attributes:
-        name: Data set.
-        content_hash: SHA-256 of the decoded arrays, so that changed data change the
-            fingerprint; filled in when the data are loaded.
-        keypoints: Which 2D key points of `h36m`: `gt`, or the suffix of another 2D file.
-        val_subject: Training subject that validates; None holds out whole recordings where
-            their names are known, else the last training subject; `none` holds out nobody, as
-            the paper does, which selects on test.
-        annotation: Which 3D of `mpi_inf_3dhp`'s MATLAB files: rescaled to one skeleton, as most
-            authors use, or of true size.
-        fold: Which of the five parts of `h3wb` tests.
-        stride: Every how many-th frame is used.
-        joints: 16 leaves out the neck of Human3.6M's 17 joints, as SemGCN's authors do; None
-            for all joints.
-        frames: Frames T of a training clip; 1 trains on single poses. Frames beyond an end of
-            the sequence repeat the frame there.
-        clip_step: Training clips start every so many frames; with `frames`, they touch without
-            overlapping.
-        max_eval_poses: Upper bound of poses that an epoch is validated on, evenly spaced; None
-            for all. Winners are tested on all poses.
-    """
-
-    name: DatasetName = "sample"
-    content_hash: str = ""
-    keypoints: str = "gt"
-    val_subject: str | None = None
-    annotation: Literal["univ_annot3", "annot3"] = "univ_annot3"
-    fold: int = Field(default=0, ge=0, le=4)
-    stride: int = Field(default=1, ge=1)
-    joints: Literal[16] | None = None
-    frames: int = Field(default=1, ge=1)
-    clip_step: int = Field(default=1, ge=1)
-    max_eval_poses: int | None = Field(default=None, ge=1)
-
-    @property
-    def validates(self) -> bool:
-        """Whether there is a split `val`."""
-        return self.val_subject != NOBODY
-
-    @model_validator(mode="after")
-    def _no_field_of_another_data_set(self) -> DataConfig:
-        idle = [
-            f"{name}={getattr(self, name)!r} has no effect on data set {self.name!r}, only on "
-            f"{' and '.join(data_sets)}"
-            for name, data_sets in FIELDS_OF_DATA_SETS.items()
-            if self.name not in data_sets
-            and getattr(self, name) != type(self).model_fields[name].default
-        ]
-        if idle:
-            raise ValueError("; ".join(idle) + "; leave it out")
-        return self
-
-
-class TrainingConfig(_Frozen):
+class TrainingConfig(Frozen):
     """One training of a pose-net, with or without a loss-net (paper, Algorithm 1).
 
     A field that could not change anything, given the others, must keep its default: a search
@@ -140,9 +76,11 @@ class TrainingConfig(_Frozen):
         objective: What the loss-net is trained with (Eqs. 9, 10).
         margin_scale: Factor on the margin Δ, which is in metres.
         negatives: What the objective tells the truth from: the prediction, predictions from
-            perturbed 2D (Eqs. 1, 2), or both.
+            perturbed 2D (Eqs. 1, 2), both, or hypotheses of a net that samples them (3.6).
         num_perturbations: Perturbations K of each pose.
         perturbation_radius: R_max, normalised screen coordinates (2 is the image's width).
+        num_hypotheses: Hypotheses H of each pose that `negatives="hypotheses"` samples.
+        hypothesis_iterations: Iterations K of their sampler.
         hard_negatives: Whether the objective sees, of several negatives, only the one that
             projects closest to the ground truth's 2D (3.6); needs calibrated cameras.
         pair_weight: Weight λ of the ordering of perturbed negatives (Eq. 3).
@@ -174,6 +112,20 @@ class TrainingConfig(_Frozen):
             probability 0.5 (MotionAGFormer).
         eval_flip: Whether a prediction is the mean of that of the clip and that of its mirror
             image, mirrored back.
+        zero_root: Whether the root of a prediction is put to zero where it is measured.
+        test_windows: How the windows lie in which a net that gives all frames of one a pose lifts
+            a sequence at the final test: `touching`, or `sliding`, each frame being the middle of
+            its own. Epochs are validated on touching ones.
+        test_hypotheses: Hypotheses H of each pose at the final test, of a net that samples them;
+            what is measured as the prediction is their mean. Epochs are validated on one.
+        test_iterations: Iterations K of their sampler; one in validation.
+        accumulate: Parts that a batch is passed through the pose-net in, one after the other, for
+            less memory; the step remains one of the whole batch, but for batch norm, which sees
+            the parts.
+        autocast: `bf16` passes the pose-net in bfloat16 where that is safe, in training.
+        checkpoint_activations: Whether the pose-net's blocks are computed once more in the
+            backward pass, instead of keeping what is inside of them.
+        pretraining: Masked pre-training, of P-STMO.
         select_on: Split on which epochs and trials are compared, reported as `val_*`: `val`,
             or `test` as the paper does, which makes the test figures optimistic.
         seed: Seed of initialisation, dropout, and data order.
@@ -192,6 +144,8 @@ class TrainingConfig(_Frozen):
     negatives: NegativesName = "prediction"
     num_perturbations: int = Field(default=3, ge=1)
     perturbation_radius: float = Field(default=0.02, gt=0)
+    num_hypotheses: int = Field(default=5, ge=1)
+    hypothesis_iterations: int = Field(default=1, ge=1)
     hard_negatives: bool = False
     pair_weight: float = Field(default=0.0, ge=0)
     pair_scale: float = Field(default=1.0, gt=0)
@@ -216,6 +170,14 @@ class TrainingConfig(_Frozen):
     energy_poses: int | None = Field(default=None, ge=1)
     flip: Literal["none", "double", "random"] = "none"
     eval_flip: bool = False
+    zero_root: bool = False
+    test_windows: Literal["touching", "sliding"] = "touching"
+    test_hypotheses: int = Field(default=1, ge=1)
+    test_iterations: int = Field(default=1, ge=1)
+    accumulate: int = Field(default=1, ge=1)
+    autocast: Literal["none", "bf16"] = "none"
+    checkpoint_activations: bool = False
+    pretraining: PretrainingConfig = PretrainingConfig()
     select_on: Literal["val", "test"] = "val"
     seed: int = Field(default=0, ge=0)
     data: DataConfig = DataConfig()
@@ -246,6 +208,16 @@ class TrainingConfig(_Frozen):
                 f"window_weight={self.window_weight} needs clips of at least window_frames + "
                 f"window_shift = {needed} frames, got data.frames={self.data.frames}; "
                 f"set data.frames={needed}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _hypotheses_need_a_sampler(self) -> TrainingConfig:
+        if self.negatives == "hypotheses" and self.backbone not in PROBABILISTIC:
+            raise ValueError(
+                f"negatives='hypotheses' needs a net that samples them, one of "
+                f"{', '.join(PROBABILISTIC)}, got backbone={self.backbone!r}; use "
+                "negatives='perturbation'"
             )
         return self
 
@@ -305,6 +277,26 @@ class TrainingConfig(_Frozen):
                 "unless window_weight > 0",
                 ("window_frames", "window_shift"),
             ),
+            (
+                self.negatives == "hypotheses",
+                "unless negatives='hypotheses'",
+                ("num_hypotheses", "hypothesis_iterations"),
+            ),
+            (
+                self.backbone in PROBABILISTIC,
+                f"with {self.backbone!r}, which samples no hypotheses",
+                ("test_hypotheses", "test_iterations"),
+            ),
+            (
+                self.backbone in MANY_TO_MANY,
+                f"with {self.backbone!r}, which gives one frame of a window a pose",
+                ("test_windows",),
+            ),
+            (
+                self.backbone == "pstmo",
+                f"with {self.backbone!r}, which has no pre-training",
+                ("pretraining",),
+            ),
         )
 
     def without_loss_net(self) -> TrainingConfig:
@@ -320,7 +312,7 @@ class TrainingConfig(_Frozen):
     @property
     def perturbs(self) -> bool:
         """Whether perturbed 2D poses are lifted."""
-        return self.negatives != "prediction" or self.pair_weight > 0
+        return self.negatives in ("perturbation", "both") or self.pair_weight > 0
 
     @property
     def num_negatives(self) -> int:
@@ -332,11 +324,14 @@ class TrainingConfig(_Frozen):
                 return self.num_perturbations
             case "both":
                 return 1 + self.num_perturbations
+            case "hypotheses":
+                return self.num_hypotheses
 
 
 LOSS_NET_FIELDS = (
     *("loss_net_options", "input", "variant", "static_epochs", "objective", "margin_scale"),
     *("negatives", "num_perturbations", "perturbation_radius", "hard_negatives"),
+    *("num_hypotheses", "hypothesis_iterations"),
     *("pair_weight", "pair_scale", "window_weight", "window_frames", "window_shift"),
     *("negatives_from", "loss_optimizer", "energy_poses"),
 )

@@ -18,6 +18,7 @@ from trainables.data.dataset import PoseDataset
 from trainables.errors import CheckpointError, NonFiniteError, TrainableError
 from trainables.seal.device_data import load_split
 from trainables.seal.evaluate import report_poses
+from trainables.seal.lifting import final_lifting
 from trainables.seal.monitor import require_finite
 from trainables.seal.trainer import SealTrainer
 from trainables.seeding import make_deterministic, seed_everything
@@ -269,9 +270,9 @@ def evaluate_checkpoint(
     pose_net = build_backbone(config, dataset.skeleton)
     pose_net.load_state_dict(found.state["pose_net"])
     data = load_split(dataset, split, device=device, dtype=torch.float32)
-    metrics = dict(
-        report_poses(pose_net.to(device), data, dataset.skeleton, flip=config.eval_flip).figures
-    )
+    pose_net = pose_net.to(device)
+    report = report_poses(pose_net, data, dataset.skeleton, final_lifting(config))
+    metrics = dict(report.figures)
     named = {f"{split}_{name}": value for name, value in metrics.items()}
     epoch, step = int(found.state["epoch"]), int(found.state["step"])
     require_finite(named, epoch=epoch, step=step, last_finite={})

@@ -16,6 +16,7 @@ class Preset:
     """Training fields, data fields, search space and budget that a preset sets.
 
     Attributes:
+        name: Its name.
         description: One line for people.
         training: Fields of the training configuration.
         data: Fields of its data part.
@@ -24,6 +25,7 @@ class Preset:
         paper_recipe: Whether batch size and epochs are those of the paper for net and data set.
     """
 
+    name: PresetName
     description: str
     training: Mapping[str, Any]
     data: Mapping[str, Any]
@@ -34,6 +36,7 @@ class Preset:
 
 PRESETS: Mapping[PresetName, Preset] = {
     "quick": Preset(
+        name="quick",
         description="minutes on a CPU: full-width nets, little data, few epochs, and energy "
         "terms on a random part of each batch",
         training={"batch_size": 64, "epochs": 4, "steps_per_epoch": 64, "energy_poses": 8},
@@ -42,6 +45,7 @@ PRESETS: Mapping[PresetName, Preset] = {
         trials={"lr_p": 3, "lr_l": 4, "alpha": 3},
     ),
     "standard": Preset(
+        name="standard",
         description="an afternoon on one GPU: all data, the energy terms on a part of each batch",
         training={"batch_size": 1024, "epochs": 20, "energy_poses": 256},
         data={},
@@ -49,6 +53,7 @@ PRESETS: Mapping[PresetName, Preset] = {
         trials={"lr_p": 8, "lr_l": 16, "alpha": 8},
     ),
     "paper": Preset(
+        name="paper",
         description="the paper's budget (A.2.1): batch 1024, 50 epochs (H3WB: 64, 200), Table 8's "
         "grid",
         training={},

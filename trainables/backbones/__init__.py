@@ -11,13 +11,32 @@ from typing import Any
 import torch
 from torch import nn
 
+from trainables.backbones.d3dp import D3DP
+from trainables.backbones.ktpformer import KTPFormer
+from trainables.backbones.mixste import MixSTE
+from trainables.backbones.motionagformer import MotionAGFormer
+from trainables.backbones.poseformerv2 import PoseFormerV2
+from trainables.backbones.pstmo import PSTMO
+from trainables.backbones.recipes import RECIPES, Recipe
 from trainables.backbones.semgcn import SemGCN
 from trainables.backbones.simplebaseline import SimpleBaseline
 from trainables.backbones.videopose import VideoPose
-from trainables.config import BackboneName, PoseLossName
+from trainables.config import BackboneName, OfficialLossName
 from trainables.skeletons import H36M_16, Skeleton
 
-__all__ = ["BACKBONES", "BackboneEntry", "SemGCN", "SimpleBaseline", "VideoPose"]
+__all__ = [
+    "BACKBONES",
+    "D3DP",
+    "PSTMO",
+    "BackboneEntry",
+    "KTPFormer",
+    "MixSTE",
+    "MotionAGFormer",
+    "PoseFormerV2",
+    "SemGCN",
+    "SimpleBaseline",
+    "VideoPose",
+]
 
 
 @dataclass(frozen=True)
@@ -30,12 +49,7 @@ class BackboneEntry:
         frames: Frames T of its input window.
         parameters: Parameters of the paper's size, by number of joints J.
         official_pose_loss: Loss that its own authors train it with.
-        official_recipe: How its own authors train it, for people.
         description: One line for people.
-        paper_batch_size: Batch size of the paper on Human3.6M and 3DHP (A.2.1).
-        paper_epochs: Epochs of the paper on Human3.6M and 3DHP (A.2.1).
-        paper_batch_size_h3wb: Batch size of the paper on H3WB (A.2.1).
-        paper_epochs_h3wb: Epochs of the paper on H3WB (A.2.1).
         variants: Other forms of the net that its authors report: skeleton and options.
     """
 
@@ -43,14 +57,14 @@ class BackboneEntry:
     build: Callable[..., nn.Module]
     frames: int
     parameters: Mapping[int, int]
-    official_pose_loss: PoseLossName
-    official_recipe: str
+    official_pose_loss: OfficialLossName
     description: str
-    paper_batch_size: int = 1024
-    paper_epochs: int = 50
-    paper_batch_size_h3wb: int = 64
-    paper_epochs_h3wb: int = 200
     variants: tuple[tuple[Skeleton, Mapping[str, Any]], ...] = ()
+
+    @property
+    def recipe(self) -> Recipe:
+        """How it is trained."""
+        return RECIPES[self.name]
 
     def joint_arguments(self, skeleton: Skeleton) -> dict[str, Any]:
         """What the constructor takes of `num_joints` and `skeleton`."""
@@ -73,7 +87,6 @@ BACKBONES: Mapping[BackboneName, BackboneEntry] = MappingProxyType(
             frames=1,
             parameters=MappingProxyType({17: 4_291_635, 133: 4_885_903}),
             official_pose_loss="mpjpe",
-            official_recipe="AMSGrad, 1e-3 × 0.95 per epoch, batch 1024, 60-80 epochs, flips",
             description="VideoPose3D (Pavllo et al., CVPR 2019) with widths 1,1,1: single frame",
         ),
         "simplebaseline": BackboneEntry(
@@ -82,7 +95,6 @@ BACKBONES: Mapping[BackboneName, BackboneEntry] = MappingProxyType(
             frames=1,
             parameters=MappingProxyType({17: 4_296_755, 133: 4_891_023}),
             official_pose_loss="mse",
-            official_recipe="Adam, 1e-3 × 0.96 per 100k steps, batch 64, 200 epochs, clip 1",
             description="SimpleBaseline (Martinez et al., ICCV 2017): residual MLP, single frame",
         ),
         "semgcn": BackboneEntry(
@@ -91,9 +103,56 @@ BACKBONES: Mapping[BackboneName, BackboneEntry] = MappingProxyType(
             frames=1,
             parameters=MappingProxyType({17: 267_373, 133: 270_853}),
             official_pose_loss="mse",
-            official_recipe="Adam, 1e-3 × 0.96 per 100k steps, batch 64, 50 epochs, clip 1",
             description="SemGCN (Zhao et al., CVPR 2019): graph convolutions, single frame",
             variants=((H36M_16, {}), (H36M_16, {"non_local": True})),
+        ),
+        "mixste": BackboneEntry(
+            name="mixste",
+            build=MixSTE,
+            frames=243,
+            parameters=MappingProxyType({17: 33_783_811}),
+            official_pose_loss="mixste",
+            description="MixSTE (Zhang et al., CVPR 2022): transformer, all frames of a clip",
+        ),
+        "pstmo": BackboneEntry(
+            name="pstmo",
+            build=PSTMO,
+            frames=81,
+            parameters=MappingProxyType({17: 5_527_142, 133: 5_824_798}),
+            official_pose_loss="pstmo",
+            description="P-STMO-S (Shan et al., ECCV 2022): transformer, middle frame",
+        ),
+        "poseformerv2": BackboneEntry(
+            name="poseformerv2",
+            build=PoseFormerV2,
+            frames=27,
+            parameters=MappingProxyType({17: 14_355_739}),
+            official_pose_loss="mpjpe",
+            description="PoseFormerV2 (Zhao et al., CVPR 2023): DCT of the window, middle frame",
+        ),
+        "d3dp": BackboneEntry(
+            name="d3dp",
+            build=D3DP,
+            frames=243,
+            parameters=MappingProxyType({17: 34_835_459}),
+            official_pose_loss="mpjpe",
+            description="D3DP (Shan et al., ICCV 2023): diffusion, all frames of a clip",
+        ),
+        "ktpformer": BackboneEntry(
+            name="ktpformer",
+            build=KTPFormer,
+            frames=243,
+            parameters=MappingProxyType({17: 35_213_430, 133: 35_349_614}),
+            official_pose_loss="mixste",
+            description="KTPFormer (Peng et al., CVPR 2024): graph priors, all frames of a clip",
+        ),
+        "motionagformer": BackboneEntry(
+            name="motionagformer",
+            build=MotionAGFormer,
+            frames=81,
+            parameters=MappingProxyType({17: 18_998_687, 133: 19_019_567}),
+            official_pose_loss="motionagformer",
+            description="MotionAGFormer-L (Mehraban et al., WACV 2024): all frames of a clip",
         ),
     }
 )

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from trainables.backbones._alternating import AlternatingBlocks
 from trainables.backbones._inputs import check_clips
+from trainables.backbones._training import TrainingOutput
 from trainables.errors import ShapeError
 from trainables.skeletons import Skeleton
 from trainables.windows import Window
@@ -132,10 +133,10 @@ class D3DP(nn.Module):
     """Diffusion model that predicts the pose itself, not the noise; samples in a few steps.
 
     Training predicts the target of a clip from its noisy version, `predict_noisy`; the loss is
-    the MPJPE of that prediction. At test `sample` gives hypotheses, which
-    `trainables.metrics.hypotheses` selects from or averages; `forward` gives their mean, by
-    noise that is the same for each clip and each call, so that it is a function of its input.
-    Averaging with the mirror image happens in each iteration: do not mirror around it again.
+    the MPJPE of that prediction. At test `hypothesise` gives hypotheses, which
+    `trainables.metrics.hypotheses` selects from or averages, by noise that is the same for each
+    clip and each call, so that it is a function of its input; `forward` gives a single one after
+    a single iteration. Averaging with the mirror image happens in each iteration.
 
     Predicted roots are noise around zero; the official evaluation sets them to zero.
 
@@ -148,10 +149,7 @@ class D3DP(nn.Module):
         mlp_ratio: Hidden channels of the blocks' MLPs by C.
         drop_path: Stochastic depth of the last pair in training; it grows evenly from 0.
         steps: Steps of the diffusion.
-        hypotheses: Hypotheses H that `forward` averages.
-        iterations: Iterations K of `forward`'s sampler.
-        noise_seed: Seed of `forward`'s noise.
-        flip: Whether sampling averages with the mirror image.
+        noise_seed: Seed of the noise that hypotheses come from.
 
     Raises:
         ValueError: If an option is out of range.
@@ -171,22 +169,15 @@ class D3DP(nn.Module):
         mlp_ratio: float = 2.0,
         drop_path: float = 0.1,
         steps: int = 1000,
-        hypotheses: int = 1,
-        iterations: int = 1,
         noise_seed: int = 0,
-        flip: bool = True,
     ) -> None:
         super().__init__()
-        if hypotheses < 1:
-            raise ValueError(f"there must be at least one hypothesis, got {hypotheses}")
-        sampling_times(steps, iterations)  # refuses iterations that do not fit
+        if steps < 1:
+            raise ValueError(f"steps must be positive, got {steps}")
         self.num_joints = skeleton.num_joints
         self.window = Window(frames, "all")
         self.steps = steps
-        self.hypotheses = hypotheses
-        self.iterations = iterations
         self.noise_seed = noise_seed
-        self.flip = flip
         self.denoiser = Denoiser(
             num_joints=skeleton.num_joints,
             frames=frames,
@@ -203,7 +194,7 @@ class D3DP(nn.Module):
         self.register_buffer("mirrored", torch.tensor(skeleton.mirrored), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Lift clips of 2D poses: the mean of `hypotheses` after `iterations`.
+        """Lift clips of 2D poses: one hypothesis after one iteration.
 
         Args:
             x: Normalised screen coordinates, (B, T, J, 2).
@@ -214,13 +205,39 @@ class D3DP(nn.Module):
         Raises:
             ShapeError: If frames, joints or coordinates do not fit.
         """
+        return self.hypothesise(x, hypotheses=1, iterations=1, flip=False)[0]
+
+    def hypothesise(self, x: Tensor, *, hypotheses: int, iterations: int, flip: bool) -> Tensor:
+        """Sample hypotheses, by noise that all clips and calls share.
+
+        The denoiser sees as many clips at a time as there are.
+
+        Args:
+            x: Normalised screen coordinates, (B, T, J, 2).
+            hypotheses: Hypotheses H.
+            iterations: Iterations K of the sampler.
+            flip: Whether each iteration is averaged with that of the mirror image.
+
+        Returns:
+            Root-relative joints, metres, (H, B, T, J, 3).
+
+        Raises:
+            ShapeError: If frames, joints or coordinates do not fit.
+            ValueError: If hypotheses or iterations are out of range.
+        """
+        if hypotheses < 1:
+            raise ValueError(f"there must be at least one hypothesis, got {hypotheses}")
         noise = self.draw_noise(
             1,
-            hypotheses=self.hypotheses,
-            iterations=self.iterations,
+            hypotheses=hypotheses,
+            iterations=iterations,
             generator=torch.Generator().manual_seed(self.noise_seed),
         )
-        return self.sample(x, noise)[-1].mean(dim=0)
+        return self.sample(x, noise, flip=flip, max_clips=max(1, len(x)))[-1]
+
+    def training_pass(self, x: Tensor, target: Tensor) -> TrainingOutput:
+        """Predict the targets from their noisy versions; see `predict_noisy`."""
+        return TrainingOutput(self.predict_noisy(x, target))
 
     def predict_noisy(
         self, x: Tensor, target: Tensor, *, generator: torch.Generator | None = None
@@ -286,7 +303,9 @@ class D3DP(nn.Module):
         noise = torch.randn(shape, generator=generator, device=device, dtype=weight.dtype)
         return noise.to(weight.device)
 
-    def sample(self, x: Tensor, noise: Tensor, *, max_clips: int | None = None) -> Tensor:
+    def sample(
+        self, x: Tensor, noise: Tensor, *, flip: bool = True, max_clips: int | None = None
+    ) -> Tensor:
         """Sample hypotheses: DDIM with η = 1, each iteration averaged with the mirror image.
 
         Its cost is 2·H·K denoiser passes (H·K without `flip`); call it without gradients, unless
@@ -296,6 +315,7 @@ class D3DP(nn.Module):
             x: Normalised screen coordinates, (B, T, J, 2).
             noise: Of `draw_noise`, (K, H, B, T, J, 3), or of 1 clip, which all share; says how
                 many iterations K and hypotheses H there are.
+            flip: Whether to average with the mirror image.
             max_clips: The denoiser sees at most so many of the H·B clips at a time; None for all.
 
         Returns:
@@ -323,20 +343,22 @@ class D3DP(nn.Module):
         rows = x.repeat(hypotheses, 1, 1, 1)  # (H·B, T, J, 2)
         current, results = noise[0], []
         for k, (t, s) in enumerate(sampling_times(self.steps, iterations)):
-            start = self._predict_start(rows, current, t, max_clips)
+            start = self._predict_start(rows, current, t, max_clips=max_clips, flip=flip)
             results.append(start.unflatten(0, (hypotheses, batch)))
             if s >= 0:
                 current = self._step(current, start, noise[k + 1], t, s)
         return torch.stack(results)
 
-    def _predict_start(self, x: Tensor, current: Tensor, time: int, max_clips: int) -> Tensor:
+    def _predict_start(
+        self, x: Tensor, current: Tensor, time: int, *, max_clips: int, flip: bool
+    ) -> Tensor:
         """x̂₀ of noisy clips (N, T, J, 3), clamped."""
         noisy = current.clamp(-_BOUND, _BOUND)
         parts = []
         for x_part, part in zip(x.split(max_clips), noisy.split(max_clips), strict=True):
             times = torch.full((len(part),), time, device=part.device)
             start = self.denoiser(x_part, part, times)
-            if self.flip:
+            if flip:
                 mirror = self.denoiser(self._mirror(x_part), self._mirror(part), times)
                 start = (start + self._mirror(mirror)) / 2
             parts.append(start)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from trainables.builders import resolve_pose_loss
 from trainables.config import DataConfig, TrainingConfig
 from trainables.data.dataset import PoseDataset
 from trainables.errors import DataError
@@ -29,9 +30,9 @@ class Batch(NamedTuple):
 
     Attributes:
         x: Normalised screen coordinates, (B, T, J, 2).
-        y: Root-relative joints, metres, of the frames in the middle that the pose-net gives a
-            pose for, (B, T', J, 3).
-        views: Where these are seen from; None where nothing asks for it.
+        y: Root-relative joints, metres, (B, T, J, 3).
+        views: Where the T' frames in the middle that the pose-net gives a pose for are seen
+            from; None where nothing asks for it.
     """
 
     x: Tensor
@@ -67,7 +68,10 @@ class TrainingBatches:
         self._outputs = window.outputs(config.data.frames)
         self._device = device
         self._split = load_split(dataset, "train", device=device, dtype=dtype)
-        self._middles = _middles(self._split, config.data, self._outputs)
+        # P-STMO's authors train a second head on all frames of a window
+        every = resolve_pose_loss(config) == "pstmo"
+        needed = config.data.frames if every else self._outputs
+        self._middles = _middles(self._split, config.data, needed)
         self._clips = len(self._split) if self._middles is None else len(self._middles)
         if self._clips < _MIN_BATCH:
             frames = config.data.frames
@@ -108,7 +112,7 @@ class TrainingBatches:
     def _gather(self, index: Tensor, flipped: Tensor | None) -> Batch:
         frames = self._config.data.frames
         poses = self._split.gather_clips(index, frames)
-        x, y, views = poses.x, middle_frames(poses.y, self._outputs), None
+        x, y, views = poses.x, poses.y, None
         if self._views is not None:
             clips = index[:, None] if frames == 1 else self._split.clip_index(index, frames)
             views = self._views.gather(middle_frames(clips, self._outputs), poses.sequence)

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainables.config import PoseLossName
+from trainables.config import OfficialLossName
 from trainables.errors import ShapeError
 from trainables.metrics.functional import mpjpe
 
 __all__ = ["margin_loss", "nce_loss", "pair_loss", "pose_loss", "window_loss"]
 
 
-def pose_loss(name: PoseLossName, pred: Tensor, target: Tensor) -> Tensor:
+def pose_loss(name: OfficialLossName, pred: Tensor, target: Tensor) -> Tensor:
     """Supervised part of the pose-net's loss (Eq. 7).
 
     Args:
@@ -28,7 +28,7 @@ def pose_loss(name: PoseLossName, pred: Tensor, target: Tensor) -> Tensor:
 
     Raises:
         ShapeError: If the shapes differ.
-        ValueError: For `backbone`, which stands for one of the others.
+        ValueError: For a loss that is made of more; see `supervised_loss`.
     """
     if pred.shape != target.shape:
         raise ShapeError(
@@ -42,8 +42,8 @@ def pose_loss(name: PoseLossName, pred: Tensor, target: Tensor) -> Tensor:
             return F.mse_loss(pred, target) * pred.shape[-2]
         case "mpjpe":
             return mpjpe(pred, target).mean()
-        case "backbone":
-            raise ValueError("pose_loss 'backbone' has to be resolved to the net's own loss")
+        case _:
+            raise ValueError(f"pose loss {name!r} is made of more than the predictions")
 
 
 def margin_loss(energy_true: Tensor, energy_negatives: Tensor, margins: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from trainables.builders import build_loss_optimizer
 from trainables.config import TrainingConfig
 from trainables.seal.batches import Batch, TrainingBatches, run_steps
 from trainables.seal.device_data import middle_frames
+from trainables.seal.lifting import window_of
 from trainables.seal.loss_net_step import LossNetStep
 from trainables.seal.monitor import StepMonitor
 from trainables.seal.negatives import build_pool, lift_in_evaluation
@@ -43,10 +44,11 @@ def fit_loss_net(
     update = LossNetStep(
         config, loss_net=loss_net, optimizer=build_loss_optimizer(config, loss_net)
     )
-    seen = slice(config.energy_poses)
+    seen, window = slice(config.energy_poses), window_of(pose_net)
 
     def step(batch: Batch, stream: torch.Generator) -> dict[str, Tensor]:
-        x, y = batch.x[seen], batch.y[seen]
+        x = batch.x[seen]
+        y = middle_frames(batch.y[seen], window.outputs(x.shape[1]))
         pool = build_pool(
             config,
             pose_net=pose_net,

@@ -9,14 +9,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from trainables.backbones._training import TrainingOutput
 from trainables.builders import Optimizers, resolve_pose_loss
 from trainables.config import TrainingConfig
 from trainables.seal.constraints import length_constraint, symmetry_constraint
 from trainables.seal.device_data import middle_frames
+from trainables.seal.lifting import window_of
 from trainables.seal.loss_net_step import LossNetStep
 from trainables.seal.negatives import NegativePool, build_pool, lift_in_evaluation
-from trainables.seal.objectives import pose_loss
 from trainables.seal.projection import Views
+from trainables.seal.training_pass import supervised_loss, training_pass
 from trainables.skeletons import Skeleton
 
 __all__ = ["AlternatingStep"]
@@ -56,6 +58,7 @@ class AlternatingStep:
         self._pose_net = pose_net
         self._loss_net = loss_net
         self._optimizer = optimizers.pose_net
+        self._window = window_of(pose_net)
         self._pose_loss = resolve_pose_loss(config)
         self._loss_net_step = None
         if loss_net is not None and optimizers.loss_net is not None:
@@ -78,9 +81,10 @@ class AlternatingStep:
 
         Args:
             x: Normalised screen coordinates, (B, T, J, 2).
-            y: Root-relative joints, metres, of the frames in the middle that the pose-net gives
-                a pose for, (B, T', J, 3).
-            views: Where these are seen from, (B, T', 3) and (B, T', 9); for hard negatives.
+            y: Root-relative joints, metres, (B, T, J, 3); of a net that gives some frames in the
+                middle a pose those T' will do, unless it trains on all.
+            views: Where the T' frames are seen from, (B, T', 3) and (B, T', 9); for hard
+                negatives.
             stream: Random numbers of the negatives, on the poses' device; None for torch's own.
 
         Returns:
@@ -89,18 +93,20 @@ class AlternatingStep:
             `LossNetStep` (of a frozen one `train_energy_pred` only).
         """
         seen = slice(self._config.energy_poses)
+        count = min(self._window.outputs(x.shape[1]), y.shape[1])
         seen_views = None if views is None else views.first(len(x[seen]))
-        context = _Context(x[seen], y[seen], seen_views, stream)
+        context = _Context(x[seen], middle_frames(y[seen], count), seen_views, stream)
         pool = self._negatives_beforehand(context)
-        pred = self._pose_net(x)
-        loss, figures = self._supervised_loss(pred, y)
+        output = training_pass(self._pose_net, x, y)
+        loss, figures = self._supervised_loss(output, y)
         if self._loss_net is not None:
-            lifted = middle_frames(x[seen], y.shape[1])
+            pred = output.pred[seen]
+            lifted = middle_frames(context.x, count)
             if self._loss_net_step is not None:
-                pool = pool or self._negatives(context, pred[seen].detach())
-                figures |= self._loss_net_step(lifted, y[seen], pool, stream)
+                pool = pool or self._negatives(context, pred.detach())
+                figures |= self._loss_net_step(lifted, context.y, pool, stream)
             with _frozen(self._loss_net):
-                energy = self._loss_net(lifted, pred[seen]).mean()
+                energy = self._loss_net(lifted, pred).mean()
             loss = loss + self._config.alpha * energy
             figures.setdefault("train_energy_pred", energy.detach())
         self._update_pose_net(loss)
@@ -121,10 +127,13 @@ class AlternatingStep:
             self._config, pose_net=self._pose_net, prediction=prediction, **context._asdict()
         )
 
-    def _supervised_loss(self, pred: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def _supervised_loss(
+        self, output: TrainingOutput, target: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """The part without energy: pose loss and explicit constraints."""
-        config = self._config
-        loss = pose_loss(self._pose_loss, pred, y)
+        config, pred = self._config, output.pred
+        y = middle_frames(target, pred.shape[1])
+        loss = supervised_loss(self._pose_loss, output, target, self._skeleton)
         figures = {"train_pose_loss": loss.detach()}
         if config.length_weight > 0:
             term = length_constraint(pred, y, self._skeleton)

@@ -15,7 +15,7 @@ from trainables.errors import CheckpointError, NonFiniteError
 from trainables.seal.batches import Batch, TrainingBatches, run_steps
 from trainables.seal.device_data import load_split
 from trainables.seal.evaluate import evaluate_energies, evaluate_poses, report_poses
-from trainables.seal.lifting import window_of
+from trainables.seal.lifting import final_lifting, validation_lifting, window_of
 from trainables.seal.monitor import StepMonitor, require_finite
 from trainables.seal.static import fit_loss_net
 from trainables.seal.step import AlternatingStep
@@ -133,8 +133,8 @@ class SealTrainer:
             NonFiniteError: If a metric is NaN or infinite.
         """
         data = load_split(self._dataset, split, device=self._device, dtype=self._dtype)
-        skeleton, flip = self._dataset.skeleton, self.config.eval_flip
-        report = report_poses(self.pose_net, data, skeleton, flip=flip)
+        lifting = final_lifting(self.config)
+        report = report_poses(self.pose_net, data, self._dataset.skeleton, lifting)
         metrics = dict(report.figures)
         named = {f"{split}_{name}": value for name, value in metrics.items()}
         require_finite(named, epoch=self.epoch, step=self.step, last_finite={})
@@ -241,9 +241,9 @@ class SealTrainer:
         return self._update(batch.x, batch.y, views=batch.views, stream=stream)
 
     def _validate(self) -> dict[str, float]:
-        skeleton, flip = self._dataset.skeleton, self.config.eval_flip
+        skeleton, lifting = self._dataset.skeleton, validation_lifting(self.config)
         limit = self.config.data.max_eval_poses
-        metrics = evaluate_poses(self.pose_net, self._val, skeleton, flip=flip, limit=limit)
+        metrics = evaluate_poses(self.pose_net, self._val, skeleton, lifting, limit=limit)
         names = ("mpjpe_mm", "p_mpjpe_mm", "lse", "lle", "bsle")
         figures = {f"val_{name}": metrics[name] for name in names}
         if self.loss_net is not None:
@@ -251,7 +251,7 @@ class SealTrainer:
             if thinned is not None:
                 limit = min(limit or len(self._val), thinned * _ENERGY_BATCHES_IN_VALIDATION)
             energies = evaluate_energies(
-                self.pose_net, self.loss_net, self._val, skeleton, flip=flip, limit=limit
+                self.pose_net, self.loss_net, self._val, skeleton, lifting, limit=limit
             )
             figures |= {f"val_{name}": value for name, value in energies.items()}
         return figures

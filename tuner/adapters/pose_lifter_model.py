@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from trainables.builders import build_backbone
 from trainables.checkpoint import load_checkpoint
 from trainables.config import TrainingConfig
-from trainables.seal.lifting import lift_sequence
+from trainables.seal.lifting import final_lifting, lift_sequence
 from trainables.skeletons.description import skeleton_from_reference
 
 __all__ = ["PoseLifterModel"]
@@ -36,7 +36,7 @@ class PoseLifterModel(mlflow.pyfunc.PythonModel):
         facts = json.loads(Path(context.artifacts["config"]).read_text(encoding="utf-8"))
         config = TrainingConfig.model_validate(facts["training_config"])
         self._skeleton = skeleton_from_reference(facts["skeleton"])
-        self._flip = config.eval_flip
+        self._lifting = final_lifting(config)
         net = build_backbone(config, self._skeleton)
         checkpoint = load_checkpoint(Path(context.artifacts["checkpoint"]))
         net.load_state_dict(checkpoint.state["pose_net"])
@@ -51,9 +51,7 @@ class PoseLifterModel(mlflow.pyfunc.PythonModel):
         del context
         x = torch.from_numpy(np.array(model_input, dtype=np.float32, order="C"))
         with torch.inference_mode():
-            lifted = lift_sequence(
-                self._net, x, self._skeleton, flip=self._flip, batch_size=_CHUNK
-            )
+            lifted = lift_sequence(self._net, x, self._skeleton, self._lifting, batch_size=_CHUNK)
         y: NDArray[np.float32] = lifted.numpy()
         return y
 

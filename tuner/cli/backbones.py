@@ -66,11 +66,9 @@ def _rows() -> list[dict[str, Any]]:
                 "frames": entry.frames,
                 "joints": JOINTS,
                 "official_pose_loss": entry.official_pose_loss,
-                "official_recipe": entry.official_recipe,
-                "paper_batch_size": entry.paper_batch_size,
-                "paper_epochs": entry.paper_epochs,
-                "paper_batch_size_h3wb": entry.paper_batch_size_h3wb,
-                "paper_epochs_h3wb": entry.paper_epochs_h3wb,
+                "official_recipe": entry.recipe.text,
+                "recipe": {**entry.recipe.fields, **entry.recipe.budget},
+                "recipe_by_dataset": dict(entry.recipe.by_dataset),
                 "description": entry.description,
             }
         )

@@ -20,7 +20,7 @@ from trainables.errors import DataError
 from trainables.metrics.report import EvaluationReport
 from trainables.seal.device_data import load_split
 from trainables.seal.evaluate import report_poses
-from trainables.seal.lifting import lift_sequence
+from trainables.seal.lifting import final_lifting, lift_sequence
 from trainables.seeding import make_deterministic
 from trainables.skeletons import Skeleton
 from trainables.skeletons.description import skeleton_from_reference
@@ -67,7 +67,7 @@ class Lifter:
             self.net,
             torch.from_numpy(np.ascontiguousarray(x)).to(self.device),
             self.skeleton,
-            flip=self.config.eval_flip,
+            final_lifting(self.config),
             batch_size=POSES_PER_BATCH,
         )
         y: NDArray[np.float32] = lifted.cpu().numpy()
@@ -143,7 +143,7 @@ def measure(lifter: Lifter, dataset: PoseDataset, split: str) -> EvaluationRepor
         )
     make_deterministic()
     data = load_split(dataset, split, device=lifter.device, dtype=torch.float32)
-    report = report_poses(lifter.net, data, dataset.skeleton, flip=lifter.config.eval_flip)
+    report = report_poses(lifter.net, data, dataset.skeleton, final_lifting(lifter.config))
     if not math.isfinite(report.figures["mpjpe_mm"]):
         raise RunFailedError(
             f"{lifter.checkpoint} predicts NaN or infinity on {split} of {dataset.name}"

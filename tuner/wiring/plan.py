@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from search_spaces import STAGE_PARAMETERS, GreedySpace, load_space, space_names
 from trainables.config import TrainingConfig
@@ -114,17 +113,16 @@ def _training_config(
         "or --space for what is searched"
     )
     refuse_decided(overrides, chosen, DECIDED | _tuned(space), cure)
-    fields: dict[str, Any] = {
-        **preset_training(preset, config.backbone, config.dataset),
-        **overrides,
+    asked = {**overrides, "data": chosen}
+    fields = preset_training(preset, config.backbone, config.dataset, asked)
+    fields |= {
         "backbone": config.backbone,
         "loss_net": config.loss_net,
         "objective": config.objective,
         "input": config.input,
         "select_on": config.select_on,
         "data": {
-            **preset.data,
-            **chosen,
+            **fields["data"],
             "name": config.dataset,
             "keypoints": config.keypoints,
             "content_hash": content_hash,

@@ -1,29 +1,95 @@
-"""What a preset sets for a net and a data set."""
+"""What is trained where nothing else is asked for: recipes of the nets, budgets of the presets."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from trainables.backbones import BACKBONES
+from trainables.backbones.recipes import RECIPES, Recipe
+from trainables.config import LOSS_NET_FIELDS
 from tuner.presets import Preset
 
-__all__ = ["preset_training"]
+__all__ = ["merged", "preset_training"]
+
+Fields = Mapping[str, Any]
 
 
-def preset_training(preset: Preset, backbone: str, dataset: str) -> dict[str, Any]:
-    """Fields of the training configuration.
+def preset_training(
+    preset: Preset,
+    backbone: str,
+    dataset: str,
+    chosen: Fields | None = None,
+    *,
+    loss_net: bool = True,
+) -> dict[str, Any]:
+    """Fields of the training configuration, by the net's recipe, the preset, and the user.
+
+    The net's window and the clips that it trains on go together: whoever chooses one of
+    `backbone_options.frames` and `data.frames` has chosen both, and clips that touch one another
+    still do.
 
     Args:
-        preset: Where they come from; with `paper_recipe`, batch size and epochs are the paper's
-            (A.2.1), which trains on H3WB in smaller batches and for longer.
+        preset: How much is trained.
         backbone: Name of the pose-net; one that does not exist is refused elsewhere.
         dataset: Name of the data set.
+        chosen: Fields that the user has chosen; they come before all others.
+        loss_net: Whether there is one; its fields are left out otherwise.
     """
-    entry = next((entry for name, entry in BACKBONES.items() if name == backbone), None)
-    if entry is None or not preset.paper_recipe:
-        return dict(preset.training)
-    if dataset == "h3wb":
-        recipe = {"batch_size": entry.paper_batch_size_h3wb, "epochs": entry.paper_epochs_h3wb}
+    recipe = next((recipe for name, recipe in RECIPES.items() if name == backbone), None)
+    fields: dict[str, Any] = {"data": dict(preset.data)}
+    if recipe is None:
+        fields = merged(fields, preset.training)
     else:
-        recipe = {"batch_size": entry.paper_batch_size, "epochs": entry.paper_epochs}
-    return {**preset.training, **recipe}
+        fields = merged(fields, _of_recipe(recipe, preset, dataset))
+    if not loss_net:
+        fields = {name: value for name, value in fields.items() if name not in LOSS_NET_FIELDS}
+    return merged(_with_window(fields, chosen or {}), chosen or {})
+
+
+def _of_recipe(recipe: Recipe, preset: Preset, dataset: str) -> dict[str, Any]:
+    own = next((own for name, own in recipe.by_dataset.items() if name == dataset), {})
+    full = merged(recipe.budget, own)
+    spent = preset.training
+    if recipe.single_frame:
+        budget = full if preset.paper_recipe else merged(full, spent)
+    elif preset.name == "quick":
+        budget = merged(full, merged(spent, recipe.quick))
+    elif preset.paper_recipe:
+        budget = full
+    else:  # clips are of many poses: as many at a time as the net's authors have
+        epochs = {"epochs": spent["epochs"]}
+        epochs |= {"pretraining": {"epochs": spent["epochs"]}} if "pretraining" in full else {}
+        budget = merged(full, epochs)
+    return merged(recipe.fields, budget)
+
+
+def _with_window(fields: dict[str, Any], chosen: Fields) -> dict[str, Any]:
+    """The fields with the window that the user has chosen, if they have."""
+    data, options = fields["data"], fields.get("backbone_options", {})
+    if "frames" not in data:
+        return fields
+    asked = [part.get("frames") for part in _parts(chosen, "backbone_options", "data")]
+    frames = next((frames for frames in asked if frames is not None), None)
+    if frames is None:
+        return fields
+    step = frames if data["clip_step"] == data["frames"] else data["clip_step"]
+    return {
+        **fields,
+        "data": {**data, "frames": frames, "clip_step": step},
+        "backbone_options": {**options, "frames": frames},
+    }
+
+
+def _parts(fields: Fields, *names: str) -> list[Fields]:
+    found = [fields.get(name) for name in names]
+    return [part for part in found if isinstance(part, Mapping)]
+
+
+def merged(first: Fields, second: Fields) -> dict[str, Any]:
+    """The first fields, overruled by the second, parts within parts."""
+    result = dict(first)
+    for name, value in second.items():
+        old = result.get(name)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        result[name] = merged(old, value) if both else value  # type: ignore[arg-type] # mappings
+    return result

@@ -12,7 +12,6 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from trainables.config import (
-    LOSS_NET_FIELDS,
     BackboneName,
     DataConfig,
     DatasetName,
@@ -147,26 +146,25 @@ def _described(line: Mapping[str, Any]) -> str:
 
 def _training_config(request: TrainingRequest, content_hash: str) -> TrainingConfig:
     preset = PRESETS[request.preset]
-    chosen_by_preset = preset_training(preset, request.backbone, request.dataset)
     with_loss_net = request.loss_net != "none"
-    idle = () if with_loss_net else LOSS_NET_FIELDS
     overrides = dict(request.overrides)
     chosen = overrides.pop("data", {})
     if not isinstance(chosen, Mapping):
         raise ConfigurationError(f"--set data={chosen!r}: set its fields, as in data.stride=5")
     cure = "there is an option for that (--lr-p, --objective, --dataset, …); use it"
     refuse_decided(overrides, chosen, DECIDED, cure)
-    fields: dict[str, Any] = {
-        **{name: value for name, value in chosen_by_preset.items() if name not in idle},
-        **overrides,
+    asked = {**overrides, "data": chosen}
+    fields = preset_training(
+        preset, request.backbone, request.dataset, asked, loss_net=with_loss_net
+    )
+    fields |= {
         "backbone": request.backbone,
         "loss_net": request.loss_net,
         "lr_p": request.lr_p,
         "seed": request.seed,
         "select_on": request.select_on,
         "data": {
-            **preset.data,
-            **chosen,
+            **fields["data"],
             "name": request.dataset,
             "keypoints": request.keypoints,
             "content_hash": content_hash,

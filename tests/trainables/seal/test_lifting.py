@@ -14,7 +14,7 @@ from trainables.data.dataset import PoseDataset
 from trainables.errors import DataError
 from trainables.seal.device_data import DeviceSplit, load_split
 from trainables.seal.evaluate import report_poses
-from trainables.seal.lifting import lift_clips, lift_sequence, lift_split, window_of
+from trainables.seal.lifting import Lifting, lift_clips, lift_sequence, lift_split, window_of
 from trainables.seal.mirroring import mirror
 from trainables.skeletons import H36M_17
 from trainables.windows import SINGLE_FRAMES, Window
@@ -73,9 +73,9 @@ def test_every_frame_once_in_order_and_from_its_own_window(
     )
     net = FromWindow(Window(FRAMES, output))  # type: ignore[arg-type] # one of the two
     split = load(dataset)
-    parts = list(lift_split(net, split, dataset.skeleton, flip=False, batch_size=batch_size))
-    pred = torch.cat([pred for pred, _ in parts])
-    assert torch.cat([poses.frame for _, poses in parts]).tolist() == list(range(30))
+    parts = list(lift_split(net, split, dataset.skeleton, batch_size=batch_size))
+    pred = torch.cat([part.pred for part in parts])
+    assert torch.cat([part.poses.frame for part in parts]).tolist() == list(range(30))
     torch.testing.assert_close(pred, by_hand(split, net, dataset))
 
 
@@ -85,12 +85,12 @@ def test_some_evenly_spaced_poses_keep_their_neighbours(
 ) -> None:
     net = FromWindow(Window(FRAMES, output))  # type: ignore[arg-type] # one of the two
     split, skeleton = load(tiny_dataset), tiny_dataset.skeleton
-    whole = torch.cat([p for p, _ in lift_split(net, split, skeleton, flip=False, batch_size=64)])
-    some = list(lift_split(net, split, skeleton, flip=False, batch_size=64, limit=10))
-    frames = torch.cat([poses.frame for _, poses in some])
+    whole = torch.cat([p.pred for p in lift_split(net, split, skeleton, batch_size=64)])
+    some = list(lift_split(net, split, skeleton, batch_size=64, limit=10))
+    frames = torch.cat([part.poses.frame for part in some])
     expected = list(range(0, 30, 3)) if output == "middle" else [*range(5), *range(15, 20)]
     assert frames.tolist() == expected
-    torch.testing.assert_close(torch.cat([p for p, _ in some]), whole[frames])
+    torch.testing.assert_close(torch.cat([part.pred for part in some]), whole[frames])
 
 
 def test_flipping_averages_with_the_mirror_image(tiny_dataset: PoseDataset) -> None:
@@ -99,9 +99,9 @@ def test_flipping_averages_with_the_mirror_image(tiny_dataset: PoseDataset) -> N
     net = VideoPose(num_joints=17, channels=16).eval()
     x = torch.tensor(tiny_dataset.splits["test"].x).unsqueeze(1)
     with torch.no_grad():
-        flipped = lift_clips(net, x, skeleton, flip=True)
-        plain = lift_clips(net, x, skeleton, flip=False)
-        other = lift_clips(net, mirror(x, skeleton), skeleton, flip=True)
+        flipped = lift_clips(net, x, skeleton, Lifting(flip=True))
+        plain = lift_clips(net, x, skeleton)
+        other = lift_clips(net, mirror(x, skeleton), skeleton, Lifting(flip=True))
     assert not torch.allclose(flipped, plain)
     torch.testing.assert_close(mirror(other, skeleton), flipped)  # equivariant
     torch.testing.assert_close(
@@ -118,7 +118,7 @@ def test_a_convolution_sees_the_same_in_windows_as_in_the_padded_sequence() -> N
     padded = torch.cat([x[:1].expand(4, -1, -1), x, x[-1:].expand(4, -1, -1)])
     with torch.no_grad():
         expected = net(padded.unsqueeze(0))[0]
-        found = lift_sequence(net, x, H36M_17, flip=False, batch_size=64)
+        found = lift_sequence(net, x, H36M_17, batch_size=64)
     torch.testing.assert_close(found, expected)
 
 

@@ -1,0 +1,54 @@
+"""What a pose-net gives in training, where that is more than its prediction."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from torch import Tensor
+
+__all__ = ["Samples", "TrainingOutput", "TrainsOnTargets"]
+
+
+class TrainingOutput(NamedTuple):
+    """What a training pass of a pose-net gives.
+
+    Attributes:
+        pred: Root-relative joints, metres, of the frames that the net lifts, (B, T', J, 3); what
+            the energy and the pose loss see.
+        auxiliary: Poses of all frames by a head that only training uses, (B, T, J, 3); None
+            where there is none.
+    """
+
+    pred: Tensor
+    auxiliary: Tensor | None = None
+
+
+@runtime_checkable
+class TrainsOnTargets(Protocol):
+    """A pose-net whose training is not `forward`."""
+
+    def training_pass(self, x: Tensor, target: Tensor) -> TrainingOutput:
+        """Pass clips through the net to train it.
+
+        Args:
+            x: Normalised screen coordinates, (B, T, J, 2).
+            target: Root-relative joints of all frames, metres, (B, T, J, 3).
+        """
+
+
+@runtime_checkable
+class Samples(Protocol):
+    """A pose-net that samples hypotheses."""
+
+    def hypothesise(self, x: Tensor, *, hypotheses: int, iterations: int, flip: bool) -> Tensor:
+        """Sample hypotheses, by noise that depends on their number only.
+
+        Args:
+            x: Normalised screen coordinates, (B, T, J, 2).
+            hypotheses: Hypotheses H.
+            iterations: Iterations K of the sampler.
+            flip: Whether each iteration is averaged with that of the mirror image.
+
+        Returns:
+            Root-relative joints, metres, (H, B, T, J, 3).
+        """
