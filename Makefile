@@ -24,11 +24,15 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Unit tests side by side; those that start servers and clusters need the machine for themselves.
+UNIT := not integration and not fault
+
 test: setup lint ## everything: about 25 minutes on 2 CPU cores
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "$(UNIT)" --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not ($(UNIT))"
 
 test-fast: setup ## unit tests only
-	$(BIN)/python -m pytest -m "not slow and not integration and not fault"
+	$(BIN)/python -m pytest -m "$(UNIT) and not slow" --numprocesses 2 --dist loadfile
 
 format: setup
 	$(BIN)/ruff check --fix .
