@@ -157,7 +157,7 @@ def _energies(trainer: SealTrainer, dataset: PoseDataset) -> dict[str, Any] | No
     if trainer.loss_net is None:
         return None
     whole = load_split(dataset, "test", device=torch.device("cpu"), dtype=torch.float32)
-    (batch,) = whole.evenly(ENERGY_POSES).batches(ENERGY_POSES)
+    batch = whole.gather(whole.evenly_spaced(ENERGY_POSES))
     pose_net, loss_net = trainer.pose_net.eval(), trainer.loss_net.eval()
     noise = torch.randn(batch.y.shape, generator=torch.Generator().manual_seed(0)) / 1000.0
     root = dataset.skeleton.root

@@ -65,8 +65,8 @@ def test_noise_on_true_poses_raises_the_energy_step_by_step(
 ) -> None:
     trainer, _ = trained
     assert trainer.loss_net is not None
-    split = load_split(sample, "test", device=CPU, dtype=torch.float32).evenly(1000)
-    (batch,) = split.batches(1000)
+    split = load_split(sample, "test", device=CPU, dtype=torch.float32)
+    batch = split.gather(split.evenly_spaced(1000))
     noise = torch.randn(batch.y.shape, generator=torch.Generator().manual_seed(0)) / 1000.0
     noise[:, :, sample.skeleton.root] = 0.0  # poses are relative to the root
     loss_net = trainer.loss_net.eval()

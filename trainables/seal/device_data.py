@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -158,7 +158,16 @@ class DeviceSplit:
         Args:
             index: Which, (B,), int64, on the split's device.
         """
-        return self._poses(index)
+        sequence = self._sequence[index].long()
+        valid = torch.ones_like(sequence, dtype=torch.bool)
+        return Poses(
+            x=self._x[index],
+            y=self._y[index],
+            action=self._action_of_sequence[sequence],
+            sequence=sequence,
+            frame=self._frame[index].long(),
+            valid=valid if self._valid is None else self._valid[index],
+        )
 
     def gather_clips(self, index: Tensor, frames: int) -> Poses:
         """Copy clips of consecutive frames around poses.
@@ -244,45 +253,11 @@ class DeviceSplit:
         smallest.scatter_reduce_(0, number[same], steps[same], "amin")
         return smallest[number]
 
-    def batches(self, size: int) -> Iterator[Poses]:
-        """Copies of all poses in order, at most `size` at a time."""
-        for start in range(0, len(self), size):
-            yield self._poses(slice(start, start + size))
-
-    def evenly(self, count: int | None) -> DeviceSplit:
-        """At most `count` poses, evenly spaced; all for None."""
-        if count is None or count >= len(self):
-            return self
-        index = self.evenly_spaced(count)
-        return DeviceSplit(
-            self._x[index],
-            self._y[index],
-            sequence=self._sequence[index],
-            frame=self._frame[index],
-            valid=None if self._valid is None else self._valid[index],
-            sequences=self._infos,
-        )
-
     def evenly_spaced(self, count: int | None) -> Tensor:
         """Positions of at most `count` poses, evenly spaced, int64; all for None."""
         size = len(self)
         taken = size if count is None else min(count, size)
         return torch.arange(taken, device=self.device) * size // taken
-
-    def _poses(self, which: Tensor | slice) -> Poses:
-        """Copies of some poses."""
-        sequence = self._sequence[which].long()
-        count = len(sequence)
-        return Poses(
-            x=self._x[which].clone() if isinstance(which, slice) else self._x[which],
-            y=self._y[which].clone() if isinstance(which, slice) else self._y[which],
-            action=self._action_of_sequence[sequence],
-            sequence=sequence,
-            frame=self._frame[which].long(),
-            valid=torch.ones(count, dtype=torch.bool, device=self.device)
-            if self._valid is None
-            else self._valid[which].clone(),
-        )
 
 
 def load_split(

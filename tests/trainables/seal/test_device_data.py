@@ -33,6 +33,10 @@ def test_on_a_cpu_the_arrays_are_used_where_they_lie(tiny_dataset: PoseDataset) 
     assert load(tiny_dataset, torch.float64)._x.data_ptr() != arrays.x.ctypes.data
 
 
+def every(split: DeviceSplit) -> Poses:
+    return split.gather(torch.arange(len(split)))
+
+
 @pytest.mark.parametrize("limit", [None, 12])
 def test_writing_to_what_gets_out_changes_nothing(
     tiny_dataset: PoseDataset, limit: int | None
@@ -40,25 +44,18 @@ def test_writing_to_what_gets_out_changes_nothing(
     dataset = copy.deepcopy(tiny_dataset)
     before = dataset.content_hash()
     split = load(dataset, limit=limit)
-    first = split.gather(torch.arange(len(split)))
-    for poses in (
-        split.gather(torch.arange(5)),
-        *split.batches(7),
-        split.evenly(4).gather(torch.arange(4)),
-    ):
+    first = every(split)
+    for poses in (split.gather(torch.arange(5)), split.gather_clips(torch.arange(5), 3)):
         for values in poses:
             values.fill_(3)
     assert dataset.content_hash() == before
-    again = split.gather(torch.arange(len(split)))
+    again = every(split)
     assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
 
 
-def test_batches_are_all_poses_in_order(tiny_dataset: PoseDataset) -> None:
-    split = load(tiny_dataset)
-    batches = list(split.batches(7))
-    assert [len(batch.x) for batch in batches] == [7, 7, 7, 7, 2]
+def test_poses_are_those_of_the_data_set(tiny_dataset: PoseDataset) -> None:
     arrays = tiny_dataset.splits["test"]
-    x, y, _, sequence, frame, valid = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    x, y, _, sequence, frame, valid = every(load(tiny_dataset))
     assert torch.equal(x, torch.tensor(arrays.x).unsqueeze(1))
     assert torch.equal(y, torch.tensor(arrays.y).unsqueeze(1))
     assert sequence.tolist() == arrays.sequence.tolist()
@@ -91,21 +88,21 @@ def test_the_takes_of_an_action_are_pooled(tiny_dataset: PoseDataset) -> None:
     assert [info.action for info in tiny_dataset.sequences] == ["walk", "run", "walk 1"]
     split = load(tiny_dataset)
     assert split.num_actions == 2
-    (poses,) = split.batches(100)
-    assert poses.action.tolist() == [1] * 10 + [0] * 10 + [1] * 10
+    assert every(split).action.tolist() == [1] * 10 + [0] * 10 + [1] * 10
 
 
 @pytest.mark.parametrize("limit", [1, 7, 29, 30, 31])
-def test_thinning_while_loading_equals_thinning_afterwards(
+def test_thinning_while_loading_equals_choosing_afterwards(
     tiny_dataset: PoseDataset, limit: int
 ) -> None:
-    early, late = load(tiny_dataset, limit=limit), load(tiny_dataset).evenly(limit)
-    assert len(early) == len(late) == min(limit, 30)
+    early, late = load(tiny_dataset, limit=limit), load(tiny_dataset)
+    assert len(early) == min(limit, 30)
     assert early.num_actions == late.num_actions
-    whole: list[Poses] = [next(split.batches(100)) for split in (early, late)]
-    for one, other in zip(*whole, strict=True):
+    thinned = every(early)
+    chosen = late.gather(late.evenly_spaced(limit))
+    for one, other in zip(thinned, chosen, strict=True):
         assert torch.equal(one, other)
     frames = tiny_dataset.splits["test"].x[
         [index * 30 // len(early) for index in range(len(early))]
     ]
-    assert torch.equal(whole[0].x.squeeze(1), torch.tensor(frames))
+    assert torch.equal(thinned.x.squeeze(1), torch.tensor(frames))
