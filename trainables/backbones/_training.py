@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 __all__ = ["Samples", "TrainingOutput", "TrainsOnTargets"]
@@ -40,14 +41,28 @@ class TrainsOnTargets(Protocol):
 class Samples(Protocol):
     """A pose-net that samples hypotheses."""
 
-    def hypothesise(self, x: Tensor, *, hypotheses: int, iterations: int, flip: bool) -> Tensor:
-        """Sample hypotheses, by noise that depends on their number only.
+    @property
+    def steps(self) -> int:
+        """Most iterations that its sampler can take."""
+
+    def hypothesise(
+        self,
+        x: Tensor,
+        *,
+        hypotheses: int,
+        iterations: int,
+        flip: bool,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Sample hypotheses.
 
         Args:
             x: Normalised screen coordinates, (B, T, J, 2).
             hypotheses: Hypotheses H.
-            iterations: Iterations K of the sampler.
+            iterations: Iterations K of the sampler, at most `steps`.
             flip: Whether each iteration is averaged with that of the mirror image.
+            generator: Source of fresh noise for each clip; None for noise that depends on the
+                number of hypotheses and iterations only.
 
         Returns:
             Root-relative joints, metres, (H, B, T, J, 3).

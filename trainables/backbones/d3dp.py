@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from trainables.backbones._alternating import AlternatingBlocks
+from trainables.backbones._denoisers import Denoiser, KTPDenoiser, TimedNet
 from trainables.backbones._inputs import check_clips
 from trainables.backbones._training import TrainingOutput
 from trainables.errors import ShapeError
@@ -21,6 +22,11 @@ __all__ = ["D3DP", "cosine_alpha_bars", "sampling_times"]
 
 _BOUND = 1.1  # metres; noisy and predicted poses are clamped to it
 _LARGEST_BETA = 0.999
+# with the authors' depths
+_DENOISERS: Mapping[str, tuple[Callable[..., TimedNet], int]] = {
+    "mixste": (Denoiser, 8),
+    "ktpformer": (KTPDenoiser, 7),
+}
 
 
 def cosine_alpha_bars(steps: int) -> list[float]:
@@ -60,75 +66,6 @@ def sampling_times(steps: int, iterations: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise(times))
 
 
-class Denoiser(nn.Module):
-    """MixSTE on [2D; noisy 3D], told the diffusion step of each clip.
-
-    Args:
-        num_joints: Joints J.
-        frames: Frames T.
-        width: Channels C, even.
-        depth: Pairs of a spatial and a temporal block.
-        heads: Attention heads, a divisor of C.
-        mlp_ratio: Hidden channels of the blocks' MLPs by C.
-        drop_path: Stochastic depth of the last pair in training.
-
-    Raises:
-        ValueError: If an option is out of range.
-    """
-
-    frequencies: Tensor
-
-    def __init__(
-        self,
-        *,
-        num_joints: int,
-        frames: int,
-        width: int,
-        depth: int,
-        heads: int,
-        mlp_ratio: float,
-        drop_path: float,
-    ) -> None:
-        super().__init__()
-        if width < 4 or width % 2:
-            raise ValueError(f"width must be even and at least 4, got {width}")
-        self.embed = nn.Linear(2 + 3, width)
-        self.time_expand = nn.Linear(width, 2 * width)
-        self.time_shrink = nn.Linear(2 * width, width)
-        self.blocks = AlternatingBlocks(
-            num_joints=num_joints,
-            frames=frames,
-            width=width,
-            depth=depth,
-            heads=heads,
-            mlp_ratio=mlp_ratio,
-            drop_path=drop_path,
-        )
-        half = width // 2
-        frequencies = [math.exp(-i * math.log(10_000) / (half - 1)) for i in range(half)]
-        self.register_buffer("frequencies", torch.tensor(frequencies), persistent=False)
-
-    def forward(self, x: Tensor, noisy: Tensor, times: Tensor) -> Tensor:
-        """Predict the poses without noise.
-
-        Args:
-            x: 2D poses, (B, T, J, 2).
-            noisy: Noisy 3D poses, (B, T, J, 3).
-            times: Diffusion step of each clip, (B,), int64.
-
-        Returns:
-            (B, T, J, 3).
-        """
-        h = self.embed(torch.cat([x, noisy], dim=-1)) + self._embed_times(times)[:, None, None]
-        return self.blocks(h)  # type: ignore[no-any-return] # modules return Any
-
-    def _embed_times(self, times: Tensor) -> Tensor:
-        """(B,) to (B, C)."""
-        angles = times[:, None] * self.frequencies
-        waves = torch.cat([angles.sin(), angles.cos()], dim=-1).to(self.time_expand.weight.dtype)
-        return self.time_shrink(F.gelu(self.time_expand(waves)))  # type: ignore[no-any-return]
-
-
 class D3DP(nn.Module):
     """Diffusion model that predicts the pose itself, not the noise; samples in a few steps.
 
@@ -140,11 +77,16 @@ class D3DP(nn.Module):
 
     Predicted roots are noise around zero; the official evaluation sets them to zero.
 
+    KTPFormer's authors report a diffusion version, too, their net in MixSTE's place, but have not
+    released it: `denoiser="ktpformer"` is a reconstruction, whose details are ours.
+
     Args:
         skeleton: The poses' skeleton, which says how they are mirrored.
+        denoiser: The net that predicts poses from noisy ones.
         frames: Frames T of a clip, in and out.
         width: Channels C, even.
-        depth: Pairs of a spatial and a temporal block.
+        depth: Pairs of a spatial and a temporal block; KTPFormer has one more pair, its first.
+            None for the authors' 8 of MixSTE, 7 of KTPFormer.
         heads: Attention heads, a divisor of C.
         mlp_ratio: Hidden channels of the blocks' MLPs by C.
         drop_path: Stochastic depth of the last pair in training; it grows evenly from 0.
@@ -162,9 +104,10 @@ class D3DP(nn.Module):
         self,
         *,
         skeleton: Skeleton,
+        denoiser: Literal["mixste", "ktpformer"] = "mixste",
         frames: int = 243,
         width: int = 512,
-        depth: int = 8,
+        depth: int | None = None,
         heads: int = 8,
         mlp_ratio: float = 2.0,
         drop_path: float = 0.1,
@@ -174,15 +117,18 @@ class D3DP(nn.Module):
         super().__init__()
         if steps < 1:
             raise ValueError(f"steps must be positive, got {steps}")
+        if denoiser not in _DENOISERS:
+            raise ValueError(f"denoiser must be of {', '.join(_DENOISERS)}, got {denoiser!r}")
         self.num_joints = skeleton.num_joints
         self.window = Window(frames, "all")
         self.steps = steps
         self.noise_seed = noise_seed
-        self.denoiser = Denoiser(
-            num_joints=skeleton.num_joints,
+        build, authors_depth = _DENOISERS[denoiser]
+        self.denoiser = build(
+            skeleton=skeleton,
             frames=frames,
             width=width,
-            depth=depth,
+            depth=authors_depth if depth is None else depth,
             heads=heads,
             mlp_ratio=mlp_ratio,
             drop_path=drop_path,
@@ -207,8 +153,16 @@ class D3DP(nn.Module):
         """
         return self.hypothesise(x, hypotheses=1, iterations=1, flip=False)[0]
 
-    def hypothesise(self, x: Tensor, *, hypotheses: int, iterations: int, flip: bool) -> Tensor:
-        """Sample hypotheses, by noise that all clips and calls share.
+    def hypothesise(
+        self,
+        x: Tensor,
+        *,
+        hypotheses: int,
+        iterations: int,
+        flip: bool,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Sample hypotheses.
 
         The denoiser sees as many clips at a time as there are.
 
@@ -217,6 +171,8 @@ class D3DP(nn.Module):
             hypotheses: Hypotheses H.
             iterations: Iterations K of the sampler.
             flip: Whether each iteration is averaged with that of the mirror image.
+            generator: Source of fresh noise for each clip; None for noise that all clips and
+                calls share.
 
         Returns:
             Root-relative joints, metres, (H, B, T, J, 3).
@@ -228,12 +184,13 @@ class D3DP(nn.Module):
         if hypotheses < 1:
             raise ValueError(f"there must be at least one hypothesis, got {hypotheses}")
         noise = self.draw_noise(
-            1,
+            1 if generator is None else len(x),
             hypotheses=hypotheses,
             iterations=iterations,
-            generator=torch.Generator().manual_seed(self.noise_seed),
+            generator=generator or torch.Generator().manual_seed(self.noise_seed),
         )
-        return self.sample(x, noise, flip=flip, max_clips=max(1, len(x)))[-1]
+        steps = self._iterate(x, noise, flip=flip, max_clips=max(1, len(x)))
+        return deque(steps, maxlen=1).pop()  # the others need no memory
 
     def training_pass(self, x: Tensor, target: Tensor) -> TrainingOutput:
         """Predict the targets from their noisy versions; see `predict_noisy`."""
@@ -297,7 +254,7 @@ class D3DP(nn.Module):
         Returns:
             Standard normal, (K, H, B, T, J, 3), on the net's device, in its type.
         """
-        weight = self.denoiser.embed.weight
+        weight = self.denoiser.time_expand.weight
         device = weight.device if generator is None else generator.device
         shape = (iterations, hypotheses, clips, self.window.frames, self.num_joints, 3)
         noise = torch.randn(shape, generator=generator, device=device, dtype=weight.dtype)
@@ -326,6 +283,16 @@ class D3DP(nn.Module):
             ShapeError: If x and noise do not fit.
             ValueError: If max_clips, or the iterations, are out of range.
         """
+        if max_clips is None:
+            max_clips = noise.shape[1] * len(x)
+        elif max_clips < 1:
+            raise ValueError(f"max_clips must be positive, got {max_clips}")
+        return torch.stack(list(self._iterate(x, noise, flip=flip, max_clips=max_clips)))
+
+    def _iterate(
+        self, x: Tensor, noise: Tensor, *, flip: bool, max_clips: int
+    ) -> Iterator[Tensor]:
+        """The hypotheses after each iteration, (H, B, T, J, 3); arguments as for `sample`."""
         check_clips(x, self.num_joints, self.window.frames)
         batch, poses = len(x), x.shape[1:3]
         if noise.ndim != 6 or noise.shape[2] not in (1, batch):
@@ -335,19 +302,18 @@ class D3DP(nn.Module):
             )
         self._check_poses(noise, (*noise.shape[:3], *poses))
         iterations, hypotheses = noise.shape[:2]
-        if max_clips is None:
-            max_clips = hypotheses * batch
-        elif max_clips < 1:
-            raise ValueError(f"max_clips must be positive, got {max_clips}")
-        noise = noise.expand(-1, -1, batch, -1, -1, -1).flatten(1, 2)  # (K, H·B, T, J, 3)
+        times = sampling_times(self.steps, iterations)
         rows = x.repeat(hypotheses, 1, 1, 1)  # (H·B, T, J, 2)
-        current, results = noise[0], []
-        for k, (t, s) in enumerate(sampling_times(self.steps, iterations)):
+
+        def drawn(k: int) -> Tensor:
+            return noise[k].expand(-1, batch, -1, -1, -1).flatten(0, 1)  # (H·B, T, J, 3)
+
+        current = drawn(0)
+        for k, (t, s) in enumerate(times):
             start = self._predict_start(rows, current, t, max_clips=max_clips, flip=flip)
-            results.append(start.unflatten(0, (hypotheses, batch)))
+            yield start.unflatten(0, (hypotheses, batch))
             if s >= 0:
-                current = self._step(current, start, noise[k + 1], t, s)
-        return torch.stack(results)
+                current = self._step(current, start, drawn(k + 1), t, s)
 
     def _predict_start(
         self, x: Tensor, current: Tensor, time: int, *, max_clips: int, flip: bool

@@ -21,6 +21,7 @@ from tests.trainables.backbones.check_values import (
     synthetic,
     weyl,
 )
+from trainables.backbones._denoisers import KTPDenoiser
 from trainables.backbones.d3dp import D3DP, cosine_alpha_bars, sampling_times
 from trainables.backbones.official.d3dp import OFFICIAL_BUFFERS, convert_d3dp
 from trainables.errors import CheckpointError, ShapeError
@@ -36,8 +37,9 @@ def small(**options: Any) -> D3DP:
     torch.manual_seed(0)
     sizes = {"skeleton": H36M_17, "frames": 4, "width": 8, "depth": 2, "heads": 2}
     net = D3DP(**{**sizes, **options})
-    nn.init.normal_(net.denoiser.blocks.spatial_table)
-    nn.init.normal_(net.denoiser.blocks.temporal_table)
+    for name, parameter in net.named_parameters():
+        if name.endswith(("_table", "_pos_embed")):
+            nn.init.normal_(parameter)
     return net.double().eval()
 
 
@@ -67,6 +69,31 @@ def test_parameter_counts_of_the_official_class(
 def test_the_papers_size_is_the_default() -> None:
     with torch.device("meta"):
         assert count_on_meta(D3DP(skeleton=H36M_17)) == 34_835_459
+
+
+@pytest.mark.parametrize(("depth", "blocks"), [(None, 8), (3, 4)])
+def test_ktpformer_can_denoise(depth: int | None, blocks: int) -> None:
+    with torch.device("meta"):
+        net = D3DP(skeleton=H36M_17, denoiser="ktpformer", depth=depth)
+    assert isinstance(net.denoiser, KTPDenoiser)
+    assert len(net.denoiser.net.spatial_blocks) == blocks
+    if depth is None:  # derived: KTPFormer, three more channels in, D3DP's embedding of steps
+        assert count_on_meta(net) == 36_266_614 == 35_213_430 + 3_072 + 1_050_112
+
+
+@torch.no_grad()
+def test_ktpformer_sees_noisy_poses_and_steps() -> None:
+    net = small(denoiser="ktpformer")
+    noisy = torch.zeros(2, 4, 17, 3).double()
+    first = net.denoiser(clips(), noisy, torch.tensor([10, 700]))
+    assert first.shape == (2, 4, 17, 3)
+    later = net.denoiser(clips(), noisy, torch.tensor([500, 700]))
+    assert (first[0] - later[0]).abs().amax(dim=-1).min() > 1e-9
+    torch.testing.assert_close(first[1], later[1])
+    noisy[0] += 0.1
+    noisier = net.denoiser(clips(), noisy, torch.tensor([10, 700]))
+    assert (first[0] - noisier[0]).abs().amax(dim=-1).min() > 1e-9
+    torch.testing.assert_close(first[1], noisier[1])
 
 
 @pytest.mark.parametrize(
@@ -123,7 +150,7 @@ def test_iterations_that_do_not_fit_are_refused(iterations: int) -> None:
     with pytest.raises(ValueError, match=f"of 1 to 1000, got {iterations}"):
         sampling_times(1000, iterations)
     with pytest.raises(ValueError, match=f"got {iterations}"):
-        small(iterations=iterations)
+        small().hypothesise(clips(), hypotheses=1, iterations=iterations, flip=False)
 
 
 def test_steps_are_embedded_as_sines_and_cosines() -> None:
@@ -217,11 +244,12 @@ def plain_sample(net: D3DP, x: Tensor, noise: Tensor, skeleton: Skeleton) -> Ten
     return torch.stack(results)
 
 
+@pytest.mark.parametrize("denoiser", ["mixste", "ktpformer"])
 @pytest.mark.parametrize("skeleton", [H36M_17, MPI_INF_3DHP_17])
 @pytest.mark.parametrize("iterations", [1, 4])
 @torch.no_grad()
-def test_sampler_equals_a_plain_one(skeleton: Skeleton, iterations: int) -> None:
-    net = small(skeleton=skeleton)
+def test_sampler_equals_a_plain_one(skeleton: Skeleton, iterations: int, denoiser: str) -> None:
+    net = small(skeleton=skeleton, denoiser=denoiser)
     x = clips(2)
     noise = noise_for(net, 2, hypotheses=3, iterations=iterations)
     found = net.sample(x, noise)
@@ -275,14 +303,47 @@ def test_samples_do_not_depend_on_how_many_clips_are_seen_at_a_time(max_clips: i
     torch.testing.assert_close(part, net.sample(clips(3), noise))
 
 
+@pytest.mark.parametrize("flip", [False, True])
 @torch.no_grad()
-def test_forward_is_the_mean_of_hypotheses_by_shared_noise() -> None:
-    net = small(hypotheses=3, iterations=2, noise_seed=4)
+def test_hypotheses_come_from_noise_that_clips_and_calls_share(flip: bool) -> None:
+    net = small(noise_seed=4)
     x = clips(3)
     noise = noise_for(net, 1, hypotheses=3, iterations=2, seed=4)
-    torch.testing.assert_close(net(x), net.sample(x, noise)[-1].mean(dim=0))
+    found = net.hypothesise(x, hypotheses=3, iterations=2, flip=flip)
+    assert found.shape == (3, 3, 4, 17, 3)
+    torch.testing.assert_close(found, net.sample(x, noise, flip=flip)[-1])
+    before = torch.get_rng_state()
+    assert torch.equal(found, net.hypothesise(x, hypotheses=3, iterations=2, flip=flip))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not torch.equal(found[0], found[1])
+    reseeded = small(noise_seed=5).hypothesise(x, hypotheses=3, iterations=2, flip=flip)
+    assert not torch.allclose(found, reseeded)
+
+
+@torch.no_grad()
+def test_a_generator_gives_each_clip_noise_of_its_own() -> None:
+    net = small()
+    x = clips(1).expand(3, -1, -1, -1)
+    generator = torch.Generator().manual_seed(6)
+    noise = noise_for(net, 3, hypotheses=2, iterations=2, seed=6)
+    before = torch.get_rng_state()
+    first, second = (
+        net.hypothesise(x, hypotheses=2, iterations=2, flip=False, generator=generator)
+        for _ in range(2)
+    )
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.testing.assert_close(first, net.sample(x, noise, flip=False)[-1])
+    assert not torch.allclose(first, second)  # fresh noise
+    assert not torch.allclose(first[:, 0], first[:, 1])  # of the same clip
+
+
+@torch.no_grad()
+def test_forward_is_one_hypothesis_after_one_iteration() -> None:
+    net = small(noise_seed=4)
+    x = clips(3)
+    noise = noise_for(net, 1, hypotheses=1, iterations=1, seed=4)
+    torch.testing.assert_close(net(x), net.sample(x, noise, flip=False)[0, 0])
     assert torch.equal(net(x), net(x))
-    torch.testing.assert_close(net(x), torch.cat([net(clip[None]) for clip in x]))
 
 
 @pytest.mark.parametrize("skeleton", [H36M_17, MPI_INF_3DHP_17])
@@ -291,17 +352,18 @@ def test_samples_of_mirror_images_are_mirror_images(skeleton: Skeleton) -> None:
     x = clips()
     equal = []
     for flip in (True, False):
-        net = small(skeleton=skeleton, flip=flip)
+        net = small(skeleton=skeleton)
         noise = noise_for(net, 2, hypotheses=2, iterations=3)
-        mirrored = net.sample(mirror(x, skeleton), mirror(noise, skeleton))
-        equal.append(torch.allclose(mirrored, mirror(net.sample(x, noise), skeleton)))
+        mirrored = net.sample(mirror(x, skeleton), mirror(noise, skeleton), flip=flip)
+        plain = net.sample(x, noise, flip=flip)
+        equal.append(torch.allclose(mirrored, mirror(plain, skeleton)))
     assert equal == [True, False]
 
 
 @torch.no_grad()
 def test_predictions_are_clamped() -> None:
     net = small()
-    net.denoiser.blocks.head.weight.mul_(100)
+    dict(net.named_parameters())["denoiser.blocks.head.weight"].mul_(100)
     result = net.sample(clips(), noise_for(net, 2, hypotheses=1, iterations=2))
     assert result.abs().max().item() == pytest.approx(1.1)
 
@@ -335,8 +397,9 @@ def test_oracles_are_no_worse_than_choices_without_the_truth() -> None:
 def test_initialisation() -> None:
     torch.manual_seed(0)
     net = D3DP(skeleton=H36M_17, frames=4, width=64, depth=2)
-    assert net.denoiser.blocks.spatial_table.eq(0).all()
-    assert net.denoiser.blocks.temporal_table.eq(0).all()
+    parameters = dict(net.named_parameters())
+    assert parameters["denoiser.blocks.spatial_table"].eq(0).all()
+    assert parameters["denoiser.blocks.temporal_table"].eq(0).all()
     assert_default_initialisation(net)
 
 
@@ -352,9 +415,10 @@ def test_gradients_reach_every_parameter() -> None:
     assert_every_parameter_learns({name: p.grad for name, p in net.named_parameters()})
 
 
-def test_small_nets_learn_and_repeat() -> None:
+@pytest.mark.parametrize("denoiser", ["mixste", "ktpformer"])
+def test_small_nets_learn_and_repeat(denoiser: str) -> None:
     def errors() -> list[float]:
-        net = small(width=16).train()
+        net = small(width=16, denoiser=denoiser).train()
         x = 0.5 * clips(8)
         target = torch.cat([x, x.square().sum(dim=-1, keepdim=True)], dim=-1)
         optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
@@ -396,7 +460,9 @@ def test_wrong_shapes_are_refused() -> None:
 
 def test_options_out_of_range_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one hypothesis, got 0"):
-        small(hypotheses=0)
+        small().hypothesise(clips(), hypotheses=0, iterations=1, flip=False)
+    with pytest.raises(ValueError, match="denoiser must be of mixste, ktpformer, got 'unet'"):
+        small(denoiser="unet")
     with pytest.raises(ValueError, match="even and at least 4, got 7"):
         small(width=7, heads=1)
     net = small()
