@@ -8,7 +8,6 @@ without a case here fails.
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,46 +19,28 @@ import torch
 from pydantic import ValidationError
 
 from search_spaces import HYPERPARAMETERS, load_space, space_names
+from search_spaces.params import Parameter
 from tests.trainables.data.h36m_writer import make_positions, make_views, write_folder
-from tests.trainables.seal.conftest import SMALL_NETS, synthetic_split
-from trainables.backbones import BACKBONES
+from tests.trainables.seal.conftest import SMALL_NETS
+from tests.trainables.small_trainings import (
+    NO_LOSS_NET,
+    PARTS,
+    SMALL_BACKBONES,
+    Fields,
+    configuration,
+    differ,
+    of_backbone,
+    train,
+)
 from trainables.config import (
     LOSS_NET_FIELDS,
-    BackboneName,
-    DataConfig,
     InputMechanism,
     NegativesName,
     TrainingConfig,
 )
-from trainables.data.dataset import Camera, PoseDataset, SequenceInfo
 from trainables.data.loading import load_dataset
-from trainables.data.reduction import leave_out_neck
 from trainables.loss_nets import LOSS_NETS
-from trainables.seal.trainer import SealTrainer
-from trainables.skeletons import H36M_17
 from tuner.wiring.checks import DECIDED_DATA
-
-CPU = torch.device("cpu")
-
-Fields = Mapping[str, Any]
-
-BASE: Fields = {
-    "backbone": "videopose",
-    "backbone_options": {"channels": 16},
-    "loss_net": "mlp",
-    "loss_net_options": SMALL_NETS["mlp"],
-    "lr_p": 1e-3,
-    "lr_l": 1e-3,
-    "alpha": 0.05,
-    "batch_size": 16,
-    "epochs": 2,
-}
-NO_LOSS_NET: Fields = {"loss_net": "none", "loss_net_options": {}, "lr_l": None, "alpha": 0.0}
-SMALL_BACKBONES: Mapping[BackboneName, Fields] = {
-    "videopose": {"channels": 16},
-    "simplebaseline": {"channels": 16},
-    "semgcn": {"channels": 8, "stages": 1},
-}
 
 
 @dataclass(frozen=True)
@@ -67,7 +48,7 @@ class Knob:
     """A field and two values that must differ in what they result in.
 
     Attributes:
-        field: The field; fields of the data part as `data.stride`.
+        field: The field; those of a part as `data.stride`.
         values: The two.
         context: What else is set; the field has an effect there.
     """
@@ -88,6 +69,9 @@ def _pairs(field: str, values: tuple[Any, ...], **context: Any) -> Iterator[Knob
 
 
 CLIPS: Fields = {"data": {"frames": 5}, "window_weight": 1.0}
+NEGATIVES = tuple(name for name in get_args(NegativesName) if name != "hypotheses")
+"""Those of every net."""
+
 KNOBS = (
     Knob("backbone_options", ({"channels": 16}, {"channels": 16, "dropout": 0.6})),
     Knob("loss_net_options", ({"hidden": 16}, {"hidden": 16, "stages": 1})),
@@ -96,8 +80,8 @@ KNOBS = (
     Knob("objective", ("margin", "nce")),
     Knob("margin_scale", (1.0, 0.01)),
     # of several negatives the margin counts the worst one only: at first the prediction, always
-    *_pairs("negatives", get_args(NegativesName), epochs=6),
-    *_pairs("negatives", get_args(NegativesName), objective="nce"),
+    *_pairs("negatives", NEGATIVES, epochs=6),
+    *_pairs("negatives", NEGATIVES, objective="nce"),
     Knob("num_perturbations", (2, 3), {"negatives": "perturbation"}),
     Knob("num_perturbations", (2, 3), {"pair_weight": 1.0}),
     Knob("perturbation_radius", (0.02, 0.1), {"negatives": "both", "objective": "nce"}),
@@ -162,48 +146,6 @@ COVERED_ELSEWHERE = {
 }
 
 
-def small_dataset() -> PoseDataset:
-    """50 learnable poses in front of one camera."""
-    rng = np.random.default_rng(0)
-    camera = Camera(width=1000, height=1000, focal=(1000.0, 1000.0), center=(500.0, 500.0))
-    splits = {}
-    for name, poses in {"train": 50, "val": 21, "test": 30}.items():
-        root = np.tile(np.array([0.0, 0.0, 4.0], np.float32), (poses, 1))
-        splits[name] = dataclasses.replace(synthetic_split(rng, poses), root=root)
-    sequences = tuple(
-        SequenceInfo("S1", action, action, "front", None, fps=50.0, camera=camera)
-        for action in ("walk", "run", "sit")
-    )
-    return PoseDataset("small", H36M_17, sequences, splits)
-
-
-DATASET = small_dataset()
-
-
-def configuration(fields: Fields) -> TrainingConfig:
-    """The base with other values; `data.x` is a field of the data part."""
-    merged: dict[str, Any] = {**BASE, **{k: v for k, v in fields.items() if "." not in k}}
-    inner = {k.partition(".")[2]: v for k, v in fields.items() if k.startswith("data.")}
-    if inner:
-        merged["data"] = {**merged.get("data", {}), **inner}
-    return TrainingConfig.model_validate(merged)
-
-
-def train(config: TrainingConfig, dataset: PoseDataset = DATASET) -> tuple[torch.Tensor, float]:
-    """All parameters after the training, and the last epoch's objective."""
-    torch.set_num_threads(1)
-    trainer = SealTrainer(config, dataset, device=CPU)
-    for _ in range(config.epochs):
-        figures = trainer.run_epoch()
-    nets = [net for net in (trainer.pose_net, trainer.loss_net) if net is not None]
-    parameters = [p.detach().flatten() for net in nets for p in net.parameters()]
-    return torch.cat(parameters), figures["val_mpjpe_mm"]
-
-
-def differ(first: TrainingConfig, second: TrainingConfig) -> bool:
-    return not torch.equal(train(first)[0], train(second)[0])
-
-
 def test_a_training_repeated_is_the_same() -> None:
     """Otherwise all the other tests here would pass whatever the fields did."""
     everything = {"negatives": "both", "pair_weight": 1.0, "hard_negatives": True, **CLIPS}
@@ -227,16 +169,17 @@ def test_a_field_of_the_choice_changes_the_objective_alone(knob: Knob) -> None:
 
 
 def test_every_field_has_a_case() -> None:
-    fields = set(TrainingConfig.model_fields)
-    fields |= {f"data.{name}" for name in DataConfig.model_fields}
+    fields = set(TrainingConfig.model_fields) - {"pretraining"}
+    for part in PARTS:
+        inner = type(TrainingConfig.model_fields[part].default).model_fields
+        fields |= {f"{part}.{name}" for name in inner}
     covered = {knob.field for knob in (*KNOBS, *CHOICES)} | COVERED_ELSEWHERE
     assert fields == covered | {"data.content_hash"}
     assert "content_hash" in DECIDED_DATA  # nobody can set it: it is that of the data
 
 
 def test_backbones_and_loss_nets_train_differently() -> None:
-    assert set(SMALL_BACKBONES) == set(get_args(BackboneName))
-    pose_nets = [{"backbone": n, "backbone_options": o} for n, o in SMALL_BACKBONES.items()]
+    pose_nets = [of_backbone(name) for name in SMALL_BACKBONES]
     loss_nets = [{"loss_net": n, "loss_net_options": SMALL_NETS[n]} for n in LOSS_NETS]
     for choices in (pose_nets, [*loss_nets, NO_LOSS_NET]):
         results = [train(configuration(fields))[1] for fields in choices]
@@ -265,53 +208,6 @@ def test_other_data_give_another_training(tmp_path: Path) -> None:
         results.append(train(config, load_dataset(config.data, folder))[0])
     for index, first in enumerate(results):
         assert not any(torch.equal(first, second) for second in results[:index])
-
-
-NET_OPTIONS: Mapping[str, Mapping[str, tuple[Any, Any]]] = {
-    "videopose": {
-        "widths": ((1, 1, 1), (1, 1)),
-        "channels": (16, 8),
-        "dropout": (0.25, 0.5),
-    },
-    "simplebaseline": {"channels": (16, 8), "stages": (2, 1), "dropout": (0.5, 0.25)},
-    "semgcn": {
-        "channels": (8, 16),
-        "stages": (1, 2),
-        "dropout": (0.0, 0.5),
-        "non_local": (False, True),
-    },
-    "graph": {
-        "width": (16, 8),
-        "depth": (2, 1),
-        "heads": (4, 2),
-        "joint_dim": (6, 4),
-        "mlp_ratio": (1.0, 2.0),
-        "bias": ("hop_decay", "spd_table"),
-        "degree_term": (True, False),
-    },
-    "mlp": {"hidden": (24, 16), "stages": (2, 1)},
-}
-GIVEN = {"num_joints", "skeleton", "input"}
-"""Arguments that the data or another field of the configuration decide."""
-
-
-@pytest.mark.parametrize("name", NET_OPTIONS)
-def test_every_option_of_a_net_changes_the_training(name: str) -> None:
-    entry = BACKBONES.get(name) or LOSS_NETS[name]  # type: ignore[call-overload, index]
-    assert set(inspect.signature(entry.build).parameters) - GIVEN == set(NET_OPTIONS[name])
-    part, small = ("loss_net", SMALL_NETS.get(name, {}))
-    if name in SMALL_BACKBONES:
-        part, small = "backbone", dict(SMALL_BACKBONES[name])  # type: ignore[index]
-    for option, values in NET_OPTIONS[name].items():
-        dataset = leave_out_neck(DATASET) if option == "non_local" else DATASET
-        first, second = (
-            train(
-                configuration({part: name, f"{part}_options": {**small, option: value}}), dataset
-            )
-            for value in values
-        )
-        assert not torch.equal(first[0], second[0]), option
-        assert first[1] != second[1], option
 
 
 OFF_BY_DEFAULT: Mapping[str, tuple[Any, Fields]] = {
@@ -346,32 +242,40 @@ def test_fields_of_the_loss_net_are_refused_without_one(field: str) -> None:
         configuration({**NO_LOSS_NET, field: value})
 
 
-AXES = [
-    (space, stage, name)
-    for space in space_names()
-    for stage, tuned in load_space(space).stages.items()
-    for name in tuned.names
-]
+def _axes() -> dict[tuple[str, str], tuple[dict[str, Parameter], str]]:
+    """Each axis of the bundled spaces once, by the space that has it first."""
+    found: dict[str, tuple[str, str]] = {}
+    result = {}
+    for space in space_names():
+        for stage, tuned in load_space(space).stages.items():
+            for name in tuned.names:
+                axes = dict(tuned.parameters)
+                key = f"{stage} {name} {sorted(axes.items())}"
+                if key not in found:
+                    found[key] = (space, name)
+                    result[f"{space}-{stage}", name] = (axes, stage)
+    return result
 
 
-@pytest.mark.parametrize(("space", "stage", "name"), AXES)
-def test_the_ends_of_every_bundled_axis_give_two_trainings(
-    space: str, stage: str, name: str
-) -> None:
-    tuned = load_space(space).stages[stage]
+AXES = _axes()
+
+
+@pytest.mark.parametrize("axis", AXES, ids="-".join)
+def test_the_ends_of_every_bundled_axis_give_two_trainings(axis: tuple[str, str]) -> None:
+    parameters, stage = AXES[axis]
     context: Fields = NO_LOSS_NET if stage == "lr_p" else {"energy_poses": 8}
     # the largest rates: a factor in a hinge shows once some poses have left it
-    largest = {other: item.high for other, item in tuned.parameters.items()}
-    parameter = tuned.parameters[name]
+    largest = {other: item.high for other, item in parameters.items()}
     first, second = (
-        configuration({**context, **largest, name: end}) for end in (parameter.low, parameter.high)
+        configuration({**context, **largest, axis[1]: end})
+        for end in (parameters[axis[1]].low, parameters[axis[1]].high)
     )
     assert differ(first, second)
 
 
 def test_every_hyperparameter_is_a_field_with_a_case() -> None:
     assert set(HYPERPARAMETERS) <= {knob.field for knob in KNOBS}
-    bundled = {name for _, _, name in AXES}
+    bundled = {name for _, name in AXES}
     assert bundled <= set(HYPERPARAMETERS)
     whole = {name for name, known in HYPERPARAMETERS.items() if known.whole}
     assert whole == {
