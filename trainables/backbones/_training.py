@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["Samples", "TrainingOutput", "TrainsOnTargets"]
+from trainables.errors import TrainableError
+
+__all__ = ["Samples", "TrainingOutput", "TrainsOnTargets", "check_iterations"]
 
 
 class TrainingOutput(NamedTuple):
@@ -67,3 +70,24 @@ class Samples(Protocol):
         Returns:
             Root-relative joints, metres, (H, B, T, J, 3).
         """
+
+
+def check_iterations(pose_net: nn.Module, iterations: Mapping[str, int]) -> None:
+    """Refuse more iterations of a sampler than it can take; other nets have none to refuse.
+
+    Args:
+        pose_net: F_φ.
+        iterations: Iterations K by the name of the field that asks for them.
+
+    Raises:
+        TrainableError: If there are too many.
+    """
+    if not isinstance(pose_net, Samples):
+        return
+    for name, wanted in iterations.items():
+        if wanted > pose_net.steps:
+            raise TrainableError(
+                f"{name}={wanted}: the diffusion of {type(pose_net).__name__} has "
+                f"{pose_net.steps} steps, and its sampler takes at most one iteration for each; "
+                f"set {name}={pose_net.steps} or less"
+            )

@@ -24,6 +24,7 @@ from trainables.metrics.hypotheses import (
     select_j_best,
     select_p_best,
 )
+from trainables.metrics.hypothesis_measures import HypothesisMeasures
 from trainables.metrics.labels import PoseLabels
 from trainables.metrics.parts import part_mpjpe
 from trainables.metrics.report import EvaluationReport, Row, Table
@@ -31,6 +32,7 @@ from trainables.metrics.thresholds import auc, pck
 
 __all__ = [
     "EvaluationReport",
+    "HypothesisMeasures",
     "LengthErrors",
     "PoseLabels",
     "PoseMetrics",

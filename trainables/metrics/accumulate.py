@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from trainables.metrics.hypothesis_measures import HypothesisMeasures
 from trainables.metrics.labels import PoseLabels
 from trainables.metrics.measures import Measure, Unit, build_measures
 from trainables.metrics.report import EvaluationReport, Row
@@ -17,8 +18,9 @@ from trainables.skeletons import Skeleton
 __all__ = ["PoseMetrics"]
 
 _MM_PER_M = 1000.0
-_OVER_ACTIONS = ("mpjpe_mm", "p_mpjpe_mm")
-_OVER_SEQUENCES = ("mpjpe_mm", "pck", "auc")
+# those of several hypotheses are what D3DP reports
+_OVER_ACTIONS = ("mpjpe_mm", "p_mpjpe_mm", "j_best_mpjpe_mm", "j_best_p_mpjpe_mm")
+_OVER_SEQUENCES = ("mpjpe_mm", "pck", "auc", "j_best_mpjpe_mm", "j_best_pck", "j_best_auc")
 
 
 class PoseMetrics:
@@ -35,6 +37,8 @@ class PoseMetrics:
         num_sequences: How many sequences there are; for `detail` only.
         frame_step: Distance of the numbers of consecutive frames, None for loose poses; for
             `detail` only.
+        hypotheses: Measures of the hypotheses that predictions are the means of; None if there
+            are none.
     """
 
     def __init__(
@@ -46,27 +50,43 @@ class PoseMetrics:
         detail: bool = False,
         num_sequences: int = 0,
         frame_step: int | None = 1,
+        hypotheses: HypothesisMeasures | None = None,
     ) -> None:
         self._skeleton = skeleton
+        self._hypotheses = hypotheses
         self._measures = build_measures(skeleton)
         self._detail: _Detail | None = None
         names = [measure.name for measure in self._measures]
+        names += () if hypotheses is None else hypotheses.names
         if detail:
             names.append(VELOCITY)
             by_sequence = GroupSums(names, groups=num_sequences, device=device)
             self._detail = _Detail(skeleton, self._measures, by_sequence, frame_step)
         self._by_action = GroupSums(names, groups=num_actions, device=device)
 
-    def update(self, pred: Tensor, target: Tensor, labels: PoseLabels) -> None:
+    def update(
+        self,
+        pred: Tensor,
+        target: Tensor,
+        labels: PoseLabels,
+        *,
+        hypotheses: Tensor | None = None,
+        on_screen: Tensor | None = None,
+    ) -> None:
         """Add poses.
 
         Args:
             pred: Predicted joints, root-relative, metres, (N, J, 3), N > 0.
             target: Ground truth, same shape and unit.
             labels: Where the poses come from.
+            hypotheses: Those that `pred` is the mean of, (H, N, J, 3); needed where these are
+                measured.
+            on_screen: Distances of their projections from the 2D input, (H, N, J), likewise,
+                where they are projected.
 
         Raises:
             ShapeError: If the shapes of the poses differ.
+            ValueError: If hypotheses are to be measured and are not given.
         """
         pred_mm = _MM_PER_M * pred.detach().double()
         target_mm = _MM_PER_M * target.detach().double()
@@ -74,6 +94,13 @@ class PoseMetrics:
             measure.name: counted_sums(measure.compute(pred_mm, target_mm), labels.valid)
             for measure in self._measures
         }
+        if self._hypotheses is not None:
+            if hypotheses is None or (on_screen is None and self._hypotheses.projects):
+                raise ValueError("hypotheses are to be measured, but are not given")
+            found = self._hypotheses.compute(
+                pred_mm, _MM_PER_M * hypotheses.detach().double(), target_mm, on_screen
+            )
+            sums |= {name: counted_sums(values, labels.valid) for name, values in found.items()}
         if self._detail is not None:
             steps = self._detail.velocity.update(pred_mm, target_mm, labels)
             sums[VELOCITY] = counted_sums(steps, labels.valid)
@@ -95,6 +122,8 @@ class PoseMetrics:
             With `detail`, also `mpjve_mm`, millimetres per frame, unless no two frames were
             consecutive; and, over the sequences seen, `sequence_mpjpe_mm`, `sequence_pck` and
             `sequence_auc`.
+
+            Of hypotheses those of `HypothesisMeasures`, and of J-Best over actions and sequences.
         """
         by_action = self._by_action.fetch()
         over_actions = by_action.over_groups()
@@ -102,7 +131,11 @@ class PoseMetrics:
         segments = poses * len(self._skeleton.segments)
         figures = {
             **by_action.over_frames(),
-            **{f"action_{name}": over_actions[name] for name in _OVER_ACTIONS},
+            **{
+                f"action_{name}": over_actions[name]
+                for name in _OVER_ACTIONS
+                if name in over_actions
+            },
             "poses": poses,
             "segments_left_out": segments - by_action.count("bsle"),
         }

@@ -5,15 +5,25 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from trainables.data.dataset import PoseDataset
 from trainables.metrics.accumulate import PoseMetrics
+from trainables.metrics.hypothesis_measures import HypothesisMeasures
 from trainables.metrics.report import EvaluationReport
-from trainables.seal.device_data import DeviceSplit
+from trainables.seal.device_data import DeviceSplit, load_split
 from trainables.seal.lifting import PLAIN, Lifting, lift_split
+from trainables.seal.projection import (
+    SplitViews,
+    Views,
+    distances_on_screen,
+    load_views,
+    why_not_projected,
+)
 from trainables.skeletons import Skeleton
 
-__all__ = ["evaluate_energies", "evaluate_poses", "report_poses"]
+__all__ = ["evaluate_energies", "evaluate_poses", "report_poses", "report_split"]
 
 _POSES_PER_BATCH = 4096
+_HYPOTHESES_PER_BATCH = 1 << 17
 _ENERGIES_PER_BATCH = 512
 
 
@@ -43,9 +53,45 @@ def evaluate_poses(
     return metrics.compute()
 
 
+def report_split(
+    pose_net: nn.Module,
+    dataset: PoseDataset,
+    name: str,
+    lifting: Lifting = PLAIN,
+    *,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+) -> EvaluationReport:
+    """Measure a pose-net on a split of a data set in full; see `report_poses`.
+
+    Several hypotheses are chosen from by their reprojection, too, where the data allow it.
+
+    Args:
+        pose_net: F_φ, on the device; left in evaluation mode.
+        dataset: The data.
+        name: `train`, `val` or `test`.
+        lifting: How predictions are made.
+        device: Where to measure.
+        dtype: Floating-point type of net and poses.
+
+    Raises:
+        DataError: If the data set has no such split, or does not fit the net.
+    """
+    split = load_split(dataset, name, device=device, dtype=dtype)
+    views = None
+    if lifting.hypotheses > 1 and why_not_projected(dataset, name) is None:
+        views = load_views(dataset, name, device=device, dtype=dtype)
+    return report_poses(pose_net, split, dataset.skeleton, lifting, views=views)
+
+
 @torch.no_grad()
 def report_poses(
-    pose_net: nn.Module, split: DeviceSplit, skeleton: Skeleton, lifting: Lifting = PLAIN
+    pose_net: nn.Module,
+    split: DeviceSplit,
+    skeleton: Skeleton,
+    lifting: Lifting = PLAIN,
+    *,
+    views: SplitViews | None = None,
 ) -> EvaluationReport:
     """Measure a pose-net on a split in full, as the final test does.
 
@@ -54,10 +100,16 @@ def report_poses(
         split: Poses in order of time, on the net's device.
         skeleton: Their skeleton.
         lifting: How predictions are made.
+        views: Where they are seen from; None leaves out what chooses of several hypotheses by
+            reprojection.
 
     Returns:
-        Figures and tables; NaN where a prediction is not finite.
+        Figures and tables; NaN where a prediction is not finite. With several hypotheses also
+        those of `HypothesisMeasures`.
     """
+    hypotheses = None
+    if lifting.hypotheses > 1:
+        hypotheses = HypothesisMeasures(skeleton, projects=views is not None)
     metrics = PoseMetrics(
         skeleton,
         num_actions=split.num_actions,
@@ -65,8 +117,9 @@ def report_poses(
         detail=True,
         num_sequences=len(split.sequence_names),
         frame_step=split.frame_step,
+        hypotheses=hypotheses,
     )
-    _accumulate(metrics, pose_net, split, skeleton, lifting)
+    _accumulate(metrics, pose_net, split, skeleton, lifting, views=views)
     return metrics.report(action_names=split.action_names, sequence_names=split.sequence_names)
 
 
@@ -117,10 +170,21 @@ def _accumulate(
     lifting: Lifting,
     *,
     limit: int | None = None,
+    views: SplitViews | None = None,
 ) -> None:
     pose_net.eval()
-    lifted = lift_split(
-        pose_net, split, skeleton, lifting, batch_size=_POSES_PER_BATCH, limit=limit
-    )
-    for pred, batch, _, _ in lifted:
-        metrics.update(pred, batch.y.squeeze(1), batch)
+    # the hypotheses of a batch are all there is of them at a time
+    most = min(_POSES_PER_BATCH, max(1, _HYPOTHESES_PER_BATCH // lifting.hypotheses))
+    for lifted in lift_split(pose_net, split, skeleton, lifting, batch_size=most, limit=limit):
+        poses = lifted.poses
+        on_screen = None
+        if views is not None:
+            seen_from = Views(views.root[lifted.positions], views.camera[poses.sequence])
+            on_screen = distances_on_screen(lifted.hypotheses, poses.x.squeeze(1), seen_from)
+        metrics.update(
+            lifted.pred,
+            poses.y.squeeze(1),
+            poses,
+            hypotheses=lifted.hypotheses,
+            on_screen=on_screen,
+        )

@@ -37,7 +37,8 @@ class Lifting:
 
     Attributes:
         flip: Whether to average with the lifted mirror image, mirrored back.
-        zero_root: Whether the root joint is put to zero.
+        zero_root: Whether the root joint is put to zero; where it is no joint, but lies between
+            some, the pose is moved so that it lies at zero.
         sliding: Whether a net that gives all frames of a window a pose lifts each frame as the
             middle of its own window.
         hypotheses: Hypotheses H of a net that samples them.
@@ -137,10 +138,16 @@ def lift_hypotheses(
         if lifting.flip:
             pred = (pred + mirror(pose_net(mirror(x, skeleton)), skeleton)) / 2
         pred = pred.unsqueeze(0)
-    if lifting.zero_root:
-        joints = torch.arange(skeleton.num_joints, device=pred.device)
-        pred = torch.where((joints == skeleton.root)[:, None], 0.0, pred)
-    return pred
+    return _with_root_at_zero(pred, skeleton) if lifting.zero_root else pred
+
+
+def _with_root_at_zero(poses: Tensor, skeleton: Skeleton) -> Tensor:
+    """Poses (..., J, 3) whose origin lies where that of the ground truth does."""
+    if skeleton.origin in ((), (skeleton.root,)):
+        joints = torch.arange(skeleton.num_joints, device=poses.device)
+        return torch.where((joints == skeleton.root)[:, None], 0.0, poses)
+    # no joint's prediction is known to be wrong by itself: only the mean of some is
+    return poses - poses[..., list(skeleton.origin), :].mean(dim=-2, keepdim=True)
 
 
 def lift_split(

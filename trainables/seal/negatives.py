@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from trainables.backbones._training import Samples
 from trainables.config import TrainingConfig
+from trainables.errors import ShapeError
 from trainables.metrics.hypotheses import select
 from trainables.seal.device_data import middle_frames
 from trainables.seal.projection import Views, reprojection_errors
@@ -21,9 +25,10 @@ class NegativePool:
     """Negatives of a batch; those that serve several terms are in it once.
 
     Attributes:
-        poses: Predictions first, then those from perturbed 2D, metres, (P, B, T, J, 3).
+        poses: The prediction first, then those from perturbed 2D, then hypotheses, metres,
+            (P, B, T, J, 3).
         predictions: How many of them are the prediction itself, 0 or 1.
-        disturbance: 2D MPJPE of each perturbation, (P - `predictions`, B, T); None without.
+        disturbance: 2D MPJPE of each perturbation, (K, B, T); None without.
         objective: Those that the objective sees.
         choice: Of these, the one it sees alone, (B, T), int64; None for all.
     """
@@ -37,7 +42,8 @@ class NegativePool:
     @property
     def perturbed(self) -> slice:
         """Those from perturbed 2D."""
-        return slice(self.predictions, None)
+        count = 0 if self.disturbance is None else len(self.disturbance)
+        return slice(self.predictions, self.predictions + count)
 
     def for_objective(self, values: Tensor) -> Tensor:
         """What belongs to the negatives that the objective sees, of (P, B, T, ...)."""
@@ -64,10 +70,11 @@ def build_pool(
         y: Ground truth, metres, of the frames that the pose-net lifts, (B, T', J, 3).
         prediction: ỹ, detached, same shape and unit.
         views: Where the poses are seen from; needed for hard negatives.
-        stream: Random numbers of the perturbations, on the poses' device.
+        stream: Random numbers of perturbations and hypotheses, on the poses' device; None for
+            torch's own.
     """
     parts, disturbance = [], None
-    if config.negatives != "perturbation" or config.window_weight > 0:
+    if config.negatives in ("prediction", "both") or config.window_weight > 0:
         parts.append(prediction.unsqueeze(0))
     predictions = len(parts)
     if config.perturbs:
@@ -76,10 +83,13 @@ def build_pool(
         disturbance = middle_frames(disturbance, y.shape[1], dim=2)
         lifted = lift_in_evaluation(pose_net, (x + noise).flatten(0, 1))
         parts.append(lifted.unflatten(0, noise.shape[:2]))
+    if config.negatives == "hypotheses":
+        parts.append(_hypotheses(config, pose_net, x, stream))
     objective = {
         "prediction": slice(0, 1),
         "perturbation": slice(predictions, None),
         "both": slice(None),
+        "hypotheses": slice(-config.num_hypotheses, None),
     }[config.negatives]
     pool = NegativePool(torch.cat(parts), predictions, disturbance, objective)
     if not config.hard_negatives:
@@ -138,15 +148,47 @@ def rank_pairs(
     )
 
 
-@torch.no_grad()
 def lift_in_evaluation(pose_net: nn.Module, x: Tensor) -> Tensor:
     """Lift by a pass in evaluation mode, (B, T, J, 2) to (B, T, J, 3), without gradient.
 
     Deterministic, and it leaves the batch norm statistics alone. In training mode each pose
     would depend on its batch, and a perturbation would bring new dropout with it.
     """
-    was_training = pose_net.training
-    pose_net.eval()
-    pred: Tensor = pose_net(x)
-    pose_net.train(was_training)
+    with _evaluating(pose_net):
+        pred: Tensor = pose_net(x)
     return pred
+
+
+def _hypotheses(
+    config: TrainingConfig, pose_net: nn.Module, x: Tensor, stream: torch.Generator | None
+) -> Tensor:
+    """Sample hypotheses of clips in evaluation mode, (H, B, T, J, 3), without gradient.
+
+    Each comes from noise of its own, new in every step: that of evaluation, which all clips
+    share, would show the loss-net a few fixed deviations only.
+    """
+    if not isinstance(pose_net, Samples):
+        raise ShapeError(
+            f"negatives='hypotheses' needs a net that samples them, {type(pose_net).__name__} "
+            "does not"
+        )
+    with _evaluating(pose_net):
+        return pose_net.hypothesise(
+            x,
+            hypotheses=config.num_hypotheses,
+            iterations=config.hypothesis_iterations,
+            flip=False,
+            generator=stream or torch.default_generator,
+        )
+
+
+@contextmanager
+def _evaluating(net: nn.Module) -> Iterator[None]:
+    """A net in evaluation mode, without gradient; afterwards in the mode in which it came."""
+    was_training = net.training
+    net.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        net.train(was_training)

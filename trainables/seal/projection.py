@@ -16,9 +16,11 @@ __all__ = [
     "SplitViews",
     "Views",
     "camera_row",
+    "distances_on_screen",
     "load_views",
     "project_to_screen",
     "reprojection_errors",
+    "why_not_projected",
 ]
 
 _NEAREST_M = 0.1
@@ -123,11 +125,40 @@ def reprojection_errors(hypotheses: Tensor, truth: Tensor, views: Views) -> Tens
     Returns:
         Normalised screen coordinates, (H, ..., J).
     """
-    root = views.root.unsqueeze(-2)
-    seen = project_to_screen(hypotheses + root, views.camera)
-    wanted = project_to_screen(truth + root, views.camera)
-    errors: Tensor = torch.linalg.vector_norm(seen - wanted, dim=-1)
+    wanted = project_to_screen(truth + views.root.unsqueeze(-2), views.camera)
+    return distances_on_screen(hypotheses, wanted, views)
+
+
+def distances_on_screen(hypotheses: Tensor, screen: Tensor, views: Views) -> Tensor:
+    """Per-joint distances between the projections of hypotheses and 2D poses.
+
+    Args:
+        hypotheses: Root-relative poses, metres, (H, ..., J, 3).
+        screen: Normalised screen coordinates, (..., J, 2).
+        views: Where the poses are seen from, (..., 3) and (..., 9).
+
+    Returns:
+        Normalised screen coordinates, (H, ..., J).
+    """
+    seen = project_to_screen(hypotheses + views.root.unsqueeze(-2), views.camera)
+    errors: Tensor = torch.linalg.vector_norm(seen - screen, dim=-1)
     return errors
+
+
+def why_not_projected(dataset: PoseDataset, name: str) -> str | None:
+    """What the data lack to project the poses of a split; None if nothing.
+
+    Raises:
+        DataError: If the data set has no such split.
+    """
+    split = require_split(dataset, name)
+    if split.root is None:
+        return f"data set {dataset.name!r} does not know where the root is"
+    for number in np.unique(split.sequence).tolist():
+        info = dataset.sequences[number]
+        if info.camera is None:
+            return f"data set {dataset.name!r} has no camera for {info.subject} {info.action!r}"
+    return None
 
 
 def load_views(
@@ -140,24 +171,14 @@ def load_views(
             split without a calibrated camera.
     """
     split = require_split(dataset, name)
-    needs = "choosing hard negatives needs to project poses"
-    if split.root is None:
+    lacking = why_not_projected(dataset, name)
+    if lacking is not None:
         raise DataError(
-            f"data set {dataset.name!r} does not know where the root is; {needs}: "
-            "set hard_negatives=false, or use data with camera-frame positions"
+            f"{lacking}; choosing hard negatives needs to project poses: set "
+            "hard_negatives=false, or use calibrated data with camera-frame positions"
         )
-    rows = []
-    used = set(np.unique(split.sequence).tolist())
-    for number, info in enumerate(dataset.sequences):
-        if info.camera is None:
-            if number in used:
-                raise DataError(
-                    f"data set {dataset.name!r} has no camera for {info.subject} "
-                    f"{info.action!r}; {needs}: set hard_negatives=false, or use calibrated data"
-                )
-            rows.append([0.0] * 9)
-            continue
-        rows.append(camera_row(info.camera))
+    cameras = (info.camera for info in dataset.sequences)
+    rows = [[0.0] * 9 if camera is None else camera_row(camera) for camera in cameras]
     return SplitViews(
         root=torch.tensor(split.root).to(device, dtype),
         camera=torch.tensor(rows, dtype=torch.float64).to(device, dtype),

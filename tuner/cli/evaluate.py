@@ -31,6 +31,8 @@ Examples:
     tuner evaluate models:/sealpose-videopose-sample@champion --json
 
     tuner evaluate best.ckpt --dataset h36m --data-dir DIR --keypoints cpn_ft_h36m_dbb
+
+    tuner evaluate my-d3dp --hypotheses 20 --iterations 10
 """
 
 TARGET_HELP = (
@@ -44,6 +46,8 @@ POSITION_METRICS = {
     "mpjpe_mm": "MPJPE (mm)",
     "p_mpjpe_mm": "P-MPJPE (mm)",
     "n_mpjpe_mm": "N-MPJPE (mm)",
+    "j_best_mpjpe_mm": "J-Best (mm)",
+    "j_agg_mpjpe_mm": "J-Agg (mm)",
     "pck": "PCK",
     "auc": "AUC",
 }
@@ -71,6 +75,17 @@ def evaluate(
     stride: Annotated[
         int | None, typer.Option(help="Measure every how many-th frame [default: all].", min=1)
     ] = None,
+    hypotheses: Annotated[
+        int | None,
+        typer.Option(
+            help="Hypotheses that D3DP samples of each pose [default: the training's].",
+            min=1,
+        ),
+    ] = None,
+    iterations: Annotated[
+        int | None,
+        typer.Option(help="Iterations of its sampler [default: the training's].", min=1),
+    ] = None,
     detail: Annotated[
         bool, typer.Option("--detail", help="Print the tables by sequence and by joint, too.")
     ] = False,
@@ -85,7 +100,7 @@ def evaluate(
 ) -> None:
     """Measure and print."""
     locations = resolve_locations(home=home, storage=storage, tracking_uri=tracking_uri)
-    from tuner.wiring.evaluation import DataChoice, evaluate_named, to_csv
+    from tuner.wiring.evaluation import DataChoice, SamplingChoice, evaluate_named, to_csv
     from tuner.wiring.files import check_writable, write_whole
 
     if csv is not None:
@@ -94,7 +109,8 @@ def evaluate(
     choice = DataChoice(
         dataset=dataset, data_dir=folder, keypoints=keypoints, split=split, stride=stride
     )
-    found = evaluate_named(target, locations, choice, device=device)
+    sampling = SamplingChoice(hypotheses=hypotheses, iterations=iterations)
+    found = evaluate_named(target, locations, choice, sampling=sampling, device=device)
     if csv is not None:
         write_whole(csv, to_csv(found))
     if json_:

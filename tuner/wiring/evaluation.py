@@ -5,23 +5,26 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 from pydantic import ValidationError
 
+from trainables.backbones._training import check_iterations
 from trainables.config import (
     FIELDS_OF_DATA_SETS,
+    PROBABILISTIC,
     DataConfig,
     DatasetName,
     TrainingConfig,
 )
 from trainables.data.dataset import PoseDataset
 from trainables.data.loading import load_dataset
+from trainables.errors import TrainableError
 from trainables.metrics.report import EvaluationReport, Table
-from trainables.seal.lifting import window_of
+from trainables.seal.lifting import Lifting, final_lifting, window_of
 from tuner.adapters.mlflow_fetch import is_model_uri
 from tuner.errors import ConfigurationError
 from tuner.greedy_config import describe_faults
@@ -29,8 +32,16 @@ from tuner.settings import Locations, data_cache
 from tuner.wiring.lifter import Lifter, device_named, load_lifter, measure
 from tuner.wiring.targets import find_targets
 
-__all__ = ["SPLITS", "DataChoice", "Evaluation", "SystemReport", "evaluate_named", "ordinal"]
-__all__ += ["to_csv"]
+__all__ = [
+    "SPLITS",
+    "DataChoice",
+    "Evaluation",
+    "SamplingChoice",
+    "SystemReport",
+    "evaluate_named",
+    "ordinal",
+    "to_csv",
+]
 
 SPLITS = ("train", "val", "test")
 
@@ -56,6 +67,38 @@ class DataChoice:
 
 
 @dataclass(frozen=True)
+class SamplingChoice:
+    """How a net that samples hypotheses does so; None for what its training tested it with.
+
+    Attributes:
+        hypotheses: Hypotheses H of each pose.
+        iterations: Iterations K of the sampler.
+    """
+
+    hypotheses: int | None = None
+    iterations: int | None = None
+
+    def applied(self, lifter: Lifter) -> Lifting:
+        """How a net makes its predictions.
+
+        Raises:
+            ConfigurationError: If it samples none, or its sampler takes fewer iterations.
+        """
+        chosen = {name: value for name, value in asdict(self).items() if value is not None}
+        if chosen and lifter.config.backbone not in PROBABILISTIC:
+            given = " and ".join(f"--{name}" for name in chosen)
+            raise ConfigurationError(
+                f"{given}: {lifter.checkpoint} is a {lifter.config.backbone}, which gives one "
+                f"prediction; only {', '.join(PROBABILISTIC)} samples several, leave {given} out"
+            )
+        try:
+            check_iterations(lifter.net, {"--iterations": chosen.get("iterations", 1)})
+        except TrainableError as error:
+            raise ConfigurationError(str(error)) from error
+        return replace(final_lifting(lifter.config), **chosen)
+
+
+@dataclass(frozen=True)
 class SystemReport:
     """How one net did.
 
@@ -66,6 +109,7 @@ class SystemReport:
         data: The data that it was measured on.
         split: The split of these.
         training: What it was trained with.
+        lifting: How its predictions were made.
         report: Figures and tables.
         found: What is to be known of how it was found.
     """
@@ -76,13 +120,14 @@ class SystemReport:
     data: DataConfig
     split: str
     training: TrainingConfig
+    lifting: Lifting
     report: EvaluationReport
     found: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of the figures has to know."""
-        said = [*self._notes_on_data(), *self._notes_on_frames()]
+        said = [*self._notes_on_data(), *self._notes_on_frames(), *self._notes_on_hypotheses()]
         if (self.split, self.training.select_on) == ("test", "test") and self._same_data:
             said.append("chosen on test, optimistic")
         return (*self.found, *(f"{self.system}: {note}" for note in said))
@@ -111,8 +156,26 @@ class SystemReport:
                 "of every frame"
             )
 
+    def _notes_on_hypotheses(self) -> Iterator[str]:
+        if self.training.backbone not in PROBABILISTIC:
+            return
+        count = self.lifting.hypotheses
+        after = f"after {_counted(self.lifting.iterations, 'iteration')}"
+        if count == 1:
+            yield f"one hypothesis {after}"
+            return
+        yield (
+            f"mean of {count} hypotheses {after}; J-Best and P-Best look at the ground truth, and "
+            "fall with the number of hypotheses for free"
+        )
+        if "j_agg_mpjpe_mm" not in self.report.figures:
+            yield "no J-Agg, which needs cameras and root positions: these data lack them"
+        elif (self.data.name, self.data.annotation) == ("mpi_inf_3dhp", "univ_annot3"):
+            yield "J-Agg chooses by reprojection, which fits annot3, not the rescaled univ_annot3"
+
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values."""
+        sampled = self.training.backbone in PROBABILISTIC
         return {
             "system": self.system,
             "checkpoint": self.checkpoint,
@@ -120,6 +183,8 @@ class SystemReport:
             "dataset": self.data.name,
             "keypoints": self.data.keypoints,
             "stride": self.data.stride,
+            "hypotheses": self.lifting.hypotheses if sampled else None,
+            "iterations": self.lifting.iterations if sampled else None,
             "content_hash": self.data.content_hash,
             "trained_on": self.training.data.name,
             "select_on": self.training.select_on,
@@ -149,7 +214,12 @@ class Evaluation:
 
 
 def evaluate_named(
-    named: str, locations: Locations, choice: DataChoice, *, device: str = "auto"
+    named: str,
+    locations: Locations,
+    choice: DataChoice,
+    *,
+    sampling: SamplingChoice = SamplingChoice(),
+    device: str = "auto",
 ) -> Evaluation:
     """Measure a checkpoint, a training, a search's winners or a model.
 
@@ -157,6 +227,7 @@ def evaluate_named(
         named: As `find_targets` takes it.
         locations: Where trainings, searches and models are.
         choice: Which data to measure on.
+        sampling: How hypotheses are sampled.
         device: `auto`, `cpu` or `cuda`.
 
     Raises:
@@ -169,16 +240,17 @@ def evaluate_named(
     where = device_named(device)
     with find_targets(named, locations) as targets:
         lifters = [load_lifter(target.checkpoint, device=where) for target in targets]
+        liftings = [sampling.applied(lifter) for lifter in lifters]
         loaded: dict[DataConfig, tuple[DataConfig, PoseDataset]] = {}
         systems = []
-        for target, lifter in zip(targets, lifters, strict=True):
+        for target, lifter, lifting in zip(targets, lifters, liftings, strict=True):
             wanted = _data_config(lifter, choice)
             if wanted not in loaded:
                 kept = target.data_dir if wanted.name == lifter.config.data.name else None
                 loaded[wanted] = _load(wanted, choice.data_dir or kept)
                 _check_stride(loaded[wanted][1], choice)
             data, dataset = loaded[wanted]
-            report = measure(lifter, dataset, choice.split)
+            report = measure(lifter, dataset, choice.split, lifting)
             measured = SystemReport(
                 system=target.system,
                 checkpoint=named if is_model_uri(named) else str(lifter.checkpoint),
@@ -186,11 +258,16 @@ def evaluate_named(
                 data=data,
                 split=choice.split,
                 training=lifter.config,
+                lifting=lifting,
                 report=report,
                 found=target.notes,
             )
             systems.append(measured)
     return Evaluation(named, choice.split, tuple(systems))
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def ordinal(number: int) -> str:

@@ -18,9 +18,8 @@ from trainables.config import TrainingConfig
 from trainables.data.dataset import PoseDataset
 from trainables.errors import DataError
 from trainables.metrics.report import EvaluationReport
-from trainables.seal.device_data import load_split
-from trainables.seal.evaluate import report_poses
-from trainables.seal.lifting import final_lifting, lift_sequence
+from trainables.seal.evaluate import report_split
+from trainables.seal.lifting import Lifting, final_lifting, lift_sequence
 from trainables.seeding import make_deterministic
 from trainables.skeletons import Skeleton
 from trainables.skeletons.description import skeleton_from_reference
@@ -118,13 +117,16 @@ def load_lifter(path: Path, *, device: torch.device) -> Lifter:
     return Lifter(net.to(device).eval(), config, skeleton, device, path, fingerprint)
 
 
-def measure(lifter: Lifter, dataset: PoseDataset, split: str) -> EvaluationReport:
+def measure(
+    lifter: Lifter, dataset: PoseDataset, split: str, lifting: Lifting | None = None
+) -> EvaluationReport:
     """Measure a pose-net on all poses of a split.
 
     Args:
         lifter: The net.
         dataset: The data, of the same skeleton.
         split: `train`, `val` or `test`.
+        lifting: How predictions are made; None for the final test of its training.
 
     Returns:
         Figures over all poses, and tables by action, sequence, joint, ….
@@ -142,8 +144,8 @@ def measure(lifter: Lifter, dataset: PoseDataset, split: str) -> EvaluationRepor
             "use a data set of the same skeleton"
         )
     make_deterministic()
-    data = load_split(dataset, split, device=lifter.device, dtype=torch.float32)
-    report = report_poses(lifter.net, data, dataset.skeleton, final_lifting(lifter.config))
+    lifting = lifting or final_lifting(lifter.config)
+    report = report_split(lifter.net, dataset, split, lifting, device=lifter.device)
     if not math.isfinite(report.figures["mpjpe_mm"]):
         raise RunFailedError(
             f"{lifter.checkpoint} predicts NaN or infinity on {split} of {dataset.name}"
