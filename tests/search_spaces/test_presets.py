@@ -15,11 +15,25 @@ from search_spaces import (
 )
 
 BACKBONES = ("semgcn", "simplebaseline", "videopose")
+MULTI_FRAME = {
+    "mixste": (4e-5,),
+    "pstmo": (7e-4, 1e-3),
+    "poseformerv2": (1e-4, 7e-4),
+    "d3dp": (6e-5,),
+    "ktpformer": (8e-5,),
+    "motionagformer": (5e-4,),
+}
+"""Their authors' learning rates, on whichever data set."""
+
+FORMS = (
+    *((backbone, kind) for backbone in BACKBONES for kind in ("paper", "wide")),
+    *((backbone, kind) for backbone in MULTI_FRAME for kind in ("paper", "standard", "wide")),
+)
 BUNDLED = tuple(
     sorted(
         [
             *("constraints", "negatives", "paper", "quick", "standard", "wide"),
-            *(f"{backbone}-{kind}" for backbone in BACKBONES for kind in ("paper", "wide")),
+            *(f"{backbone}-{kind}" for backbone, kind in FORMS),
         ]
     )
 )
@@ -63,13 +77,34 @@ def test_ranges_hold_the_paper_s_winner(name: str) -> None:
         assert parameter.low <= value <= parameter.high
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
-@pytest.mark.parametrize("kind", ["paper", "wide"])
+@pytest.mark.parametrize(("backbone", "kind"), FORMS)
 def test_backbones_differ_from_the_general_space_in_lr_p_alone(backbone: str, kind: str) -> None:
     own, general = load_space(f"{backbone}-{kind}").stages, load_space(kind).stages
     assert own["lr_l"] == general["lr_l"]
     assert own["alpha"] == general["alpha"]
     assert (own["lr_p"] == general["lr_p"]) is (backbone == "videopose")
+
+
+@pytest.mark.parametrize("kind", ["paper", "standard", "wide"])
+@pytest.mark.parametrize("backbone", MULTI_FRAME)
+def test_spaces_of_multi_frame_nets_lie_around_their_authors_rates(
+    backbone: str, kind: str
+) -> None:
+    space = load_space(f"{backbone}-{kind}")
+    lr_p = space.stages["lr_p"].parameters["lr_p"]
+    grid = lr_p.grid or ()
+    for rate in MULTI_FRAME[backbone]:
+        assert rate in grid
+        assert lr_p.low < rate < lr_p.high
+    assert "in metres" in space.source
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_energy_weights_are_spread_over_decades(name: str) -> None:
+    for stage in ("lr_l", "alpha"):
+        alpha = load_space(name).stages[stage].parameters["alpha"]
+        assert alpha.log
+        assert alpha.high / alpha.low >= 5.0
 
 
 def test_the_space_of_negatives_holds_the_values_of_table_7() -> None:
