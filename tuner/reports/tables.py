@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tuner.protocol.selection import format_value
+from tuner.reports.metrics import METRICS, Metric
 from tuner.reports.run_summary import RunSummary, StageSummary, TrialRow
 
 __all__ = [
@@ -30,97 +31,6 @@ __all__ = [
 
 REPORT_FILE = "report/report.html"
 """Where a finished run's report lies in its folder."""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """How a metric is shown.
-
-    Attributes:
-        key: Its name in results.
-        label: Its name for people.
-        unit: Its unit.
-        meaning: One line for people.
-        charted: Whether it has a bar in the comparison; the table has all.
-        higher_is_better: Whether it counts what is right; the others are errors.
-    """
-
-    key: str
-    label: str
-    unit: str
-    meaning: str
-    charted: bool = True
-    higher_is_better: bool = False
-
-
-METRICS: tuple[Metric, ...] = (
-    Metric("mpjpe_mm", "MPJPE", "mm", "mean distance between predicted and true joints"),
-    Metric("p_mpjpe_mm", "P-MPJPE", "mm", "the same after rotating, moving and scaling to fit"),
-    Metric("n_mpjpe_mm", "N-MPJPE", "mm", "the same after scaling to fit"),
-    Metric(
-        "action_mpjpe_mm",
-        "MPJPE, mean of actions",
-        "mm",
-        "MPJPE of each action, then the mean of these: every action counts the same",
-    ),
-    Metric(
-        "action_p_mpjpe_mm",
-        "P-MPJPE, mean of actions",
-        "mm",
-        "the same average of P-MPJPE",
-        charted=False,
-    ),
-    Metric(
-        "sequence_mpjpe_mm",
-        "MPJPE, mean of sequences",
-        "mm",
-        "every sequence counts the same",
-        charted=False,
-    ),
-    Metric(
-        "mpjve_mm",
-        "MPJVE",
-        "mm",
-        "error of each joint's movement from one frame to the next",
-        charted=False,
-    ),
-    Metric("pck", "PCK", "%", "share of joints within 150 mm of the truth", higher_is_better=True),
-    Metric(
-        "auc",
-        "AUC",
-        "%",
-        "mean PCK at 31 distances from 0 to 150 mm",
-        higher_is_better=True,
-    ),
-    Metric(
-        "auc_30",
-        "AUC without 0 mm",
-        "%",
-        "mean PCK at the 30 distances from 5 to 150 mm",
-        charted=False,
-        higher_is_better=True,
-    ),
-    Metric(
-        "sequence_pck",
-        "PCK, mean of sequences",
-        "%",
-        "every sequence counts the same",
-        charted=False,
-        higher_is_better=True,
-    ),
-    Metric(
-        "sequence_auc",
-        "AUC, mean of sequences",
-        "%",
-        "every sequence counts the same",
-        charted=False,
-        higher_is_better=True,
-    ),
-    Metric("lse", "LSE", "%", "difference in length between left and right limbs"),
-    Metric("lle", "LLE", "%", "error of limb lengths"),
-    Metric("bsle", "BSLE", "%", "error of the lengths of all body segments"),
-)
-"""Metrics of the comparison, in order; those that a run does not have are left out."""
 
 
 @dataclass(frozen=True)
