@@ -12,6 +12,8 @@ from torch import nn
 from torch.optim import Adam, AdamW, Optimizer
 
 from trainables.backbones import BACKBONES
+from trainables.backbones._recompute import repeated_blocks
+from trainables.backbones._training import check_iterations
 from trainables.config import OfficialLossName, TrainingConfig
 from trainables.errors import TrainableError
 from trainables.loss_nets import LOSS_NETS
@@ -47,16 +49,23 @@ def build_backbone(config: TrainingConfig, skeleton: Skeleton) -> nn.Module:
     """Build the pose-net, initialised from its own stream of `config.seed`, on the CPU.
 
     Raises:
-        TrainableError: If `backbone_options` has a name or value that the net does not take.
+        TrainableError: If `backbone_options` has a name or value that the net does not take,
+            `checkpoint_activations` asks for blocks that it lacks, or there are more iterations
+            than its sampler takes.
     """
     entry = BACKBONES[config.backbone]
-    return _build(
+    net = _build(
         entry.build,
         entry.joint_arguments(skeleton),
         config.backbone_options,
         seed=derive_seed(config.seed, "pose_net", "init"),
         where=f"backbone_options of {config.backbone}",
     )
+    if config.checkpoint_activations:
+        repeated_blocks(net)  # refuses nets without any
+    asked = {name: getattr(config, name) for name in ("test_iterations", "hypothesis_iterations")}
+    check_iterations(net, asked)
+    return net
 
 
 def build_loss_net(config: TrainingConfig, skeleton: Skeleton) -> nn.Module | None:

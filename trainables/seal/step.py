@@ -17,8 +17,9 @@ from trainables.seal.device_data import middle_frames
 from trainables.seal.lifting import window_of
 from trainables.seal.loss_net_step import LossNetStep
 from trainables.seal.negatives import NegativePool, build_pool, lift_in_evaluation
+from trainables.seal.pose_pass import PosePass
 from trainables.seal.projection import Views
-from trainables.seal.training_pass import supervised_loss, training_pass
+from trainables.seal.training_pass import supervised_loss
 from trainables.skeletons import Skeleton
 
 __all__ = ["AlternatingStep"]
@@ -34,7 +35,7 @@ class _Context(NamedTuple):
 
 
 class AlternatingStep:
-    """Updates θ, then φ through the updated θ, from one pose-net forward pass.
+    """Updates θ, then φ through the updated θ, from one prediction of the pose-net.
 
     Args:
         config: Gives α, losses, negatives, and which poses the energy terms see.
@@ -42,6 +43,9 @@ class AlternatingStep:
         pose_net: F_φ.
         loss_net: E_θ; None trains the baseline.
         optimizers: Their optimizers; a loss-net without one is frozen (SEAL-static).
+
+    Raises:
+        TrainableError: If `checkpoint_activations` asks for blocks that the pose-net lacks.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class AlternatingStep:
         self._pose_net = pose_net
         self._loss_net = loss_net
         self._optimizer = optimizers.pose_net
+        self._pass = PosePass(config, pose_net)
         self._window = window_of(pose_net)
         self._pose_loss = resolve_pose_loss(config)
         self._loss_net_step = None
@@ -92,24 +97,48 @@ class AlternatingStep:
             `train_length_loss` and `train_symmetry_loss`, with a loss-net those of
             `LossNetStep` (of a frozen one `train_energy_pred` only).
         """
-        seen = slice(self._config.energy_poses)
-        count = min(self._window.outputs(x.shape[1]), y.shape[1])
-        seen_views = None if views is None else views.first(len(x[seen]))
-        context = _Context(x[seen], middle_frames(y[seen], count), seen_views, stream)
+        self._optimizer.zero_grad(set_to_none=True)
+        if self._loss_net is None:
+            figures = self._teach_alone(x, y)
+        else:
+            seen = slice(self._config.energy_poses)
+            count = min(self._window.outputs(x.shape[1]), y.shape[1])
+            seen_views = None if views is None else views.first(len(x[seen]))
+            context = _Context(x[seen], middle_frames(y[seen], count), seen_views, stream)
+            figures = self._teach_by_energy(x, y, self._loss_net, context)
+        if self._config.grad_clip is not None:
+            nn.utils.clip_grad_norm_(self._pose_net.parameters(), self._config.grad_clip)
+        self._optimizer.step()
+        return figures
+
+    def _teach_alone(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Gradient of the baseline's loss; as a mean over clips it is a sum over their parts."""
+        figures: dict[str, Tensor] = {}
+        for part_x, part_y in self._pass.parts(x, y):
+            share = len(part_x) / len(x)
+            output = self._pass.once(part_x, part_y)
+            loss, of_part = self._supervised_loss(output, part_y)
+            (share * loss).backward()
+            for name, value in of_part.items():
+                figures[name] = figures.get(name, 0.0) + share * value
+        return figures
+
+    def _teach_by_energy(
+        self, x: Tensor, y: Tensor, loss_net: nn.Module, context: _Context
+    ) -> dict[str, Tensor]:
+        """Update θ, then take the gradient of Eq. 7, of the whole batch at once."""
         pool = self._negatives_beforehand(context)
-        output = training_pass(self._pose_net, x, y)
-        loss, figures = self._supervised_loss(output, y)
-        if self._loss_net is not None:
-            pred = output.pred[seen]
-            lifted = middle_frames(context.x, count)
-            if self._loss_net_step is not None:
-                pool = pool or self._negatives(context, pred.detach())
-                figures |= self._loss_net_step(lifted, context.y, pool, stream)
-            with _frozen(self._loss_net):
-                energy = self._loss_net(lifted, pred).mean()
-            loss = loss + self._config.alpha * energy
-            figures.setdefault("train_energy_pred", energy.detach())
-        self._update_pose_net(loss)
+        prediction = self._pass.whole(x, y)
+        loss, figures = self._supervised_loss(prediction.output, y)
+        pred = prediction.output.pred[: len(context.x)]
+        lifted = middle_frames(context.x, context.y.shape[1])
+        if self._loss_net_step is not None:
+            pool = pool or self._negatives(context, pred.detach())
+            figures |= self._loss_net_step(lifted, context.y, pool, context.stream)
+        with _frozen(loss_net):
+            energy = loss_net(lifted, pred).mean()
+        figures.setdefault("train_energy_pred", energy.detach())
+        prediction.backward(loss + self._config.alpha * energy)
         return figures
 
     def _negatives_beforehand(self, context: _Context) -> NegativePool | None:
@@ -144,13 +173,6 @@ class AlternatingStep:
             figures["train_symmetry_loss"] = term.detach()
             loss = loss + config.symmetry_weight * term
         return loss, figures
-
-    def _update_pose_net(self, loss: Tensor) -> None:
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if self._config.grad_clip is not None:
-            nn.utils.clip_grad_norm_(self._pose_net.parameters(), self._config.grad_clip)
-        self._optimizer.step()
 
 
 @contextmanager
