@@ -114,12 +114,15 @@ class PretrainingConfig(Frozen):
         lr: Learning rate, which falls by the training's `lr_decay` after every epoch.
         masked_frames: Share of a clip's frames that are hidden.
         masked_joints: Joints that are replaced in each frame.
+        seed: Its own seed, so that trials of several seeds begin with the same pre-training;
+            a search, and `tuner train`, set it to their own.
     """
 
     epochs: int = Field(default=0, ge=0)
     lr: float = Field(default=1e-4, gt=0)
     masked_frames: float = Field(default=0.7, ge=0, lt=1)
     masked_joints: int = Field(default=2, ge=0)
+    seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _no_field_without_effect(self) -> PretrainingConfig:

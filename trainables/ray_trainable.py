@@ -13,6 +13,7 @@ from ray import tune
 from trainables.checkpoint import CheckpointStore
 from trainables.config import TrainingConfig
 from trainables.data.dataset import PoseDataset
+from trainables.seal.pretraining import PretrainingWatch, pretrain
 from trainables.trial_run import TrialRun, choose_device, evaluate_checkpoint, restore_best
 
 __all__ = ["SealTrainable"]
@@ -91,6 +92,29 @@ class SealTrainable(tune.Trainable):
             training, dataset, checkpoint=path, fingerprint=fingerprint, split=split, device=device
         )
 
+    @staticmethod
+    def pretrain(config: dict[str, Any], dataset: PoseDataset) -> dict[str, Any]:
+        """Pre-train what a trial's pose-net begins with; to be run as a Ray task.
+
+        Args:
+            config: As of a trial.
+            dataset: The data.
+
+        Returns:
+            What `Pretrained.summary` returns.
+
+        Raises:
+            TrainableError: If data or configuration cannot be used, or the loss is not finite.
+        """
+        torch.set_num_threads(int(config.get("threads", 1)))
+        training, store = _training_and_store(config)
+        return pretrain(training, dataset, store=store, device=_device(config)).summary()
+
+    @staticmethod
+    def watch_pretraining(config: dict[str, Any]) -> PretrainingWatch:
+        """Watch that task from another process; `config` is the task's."""
+        return PretrainingWatch(*_training_and_store(config))
+
     def _build(self) -> TrialRun:
         torch.set_num_threads(int(self._settings.get("threads", 1)))
         return TrialRun(
@@ -106,6 +130,11 @@ class SealTrainable(tune.Trainable):
         resources = self.trial_resources
         held = resources.required_resources if resources is not None else {}
         return float(held.get("GPU", 0.0) or held.get("CPU", 0.0) or 1.0)
+
+
+def _training_and_store(settings: dict[str, Any]) -> tuple[TrainingConfig, CheckpointStore]:
+    training = TrainingConfig.model_validate(settings["training"])
+    return training, CheckpointStore(Path(settings["checkpoint_root"]))
 
 
 def _device(settings: dict[str, Any]) -> torch.device:

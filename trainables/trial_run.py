@@ -19,6 +19,7 @@ from trainables.errors import CheckpointError, NonFiniteError, TrainableError
 from trainables.seal.device_data import load_split
 from trainables.seal.evaluate import report_poses
 from trainables.seal.lifting import final_lifting
+from trainables.seal.pretraining import pretrained_state
 from trainables.seal.monitor import require_finite
 from trainables.seal.trainer import SealTrainer
 from trainables.seeding import make_deterministic, seed_everything
@@ -159,7 +160,15 @@ class TrialRun:
     def _build_trainer(self) -> SealTrainer:
         # nothing draws from the global streams; should something, then the same in each life
         seed_everything(self._config.seed)
-        trainer = SealTrainer(self._config, self._dataset, device=self._device)
+        pretrained = None
+        if self._found is None and self._config.pretraining.epochs > 0:
+            # a search has seen to it before its first trial; else it is trained, and kept, now
+            pretrained = pretrained_state(
+                self._config, self._dataset, store=self._store, device=self._device
+            )
+        trainer = SealTrainer(
+            self._config, self._dataset, device=self._device, pretrained=pretrained
+        )
         if self._found is not None:
             trainer.load_state_dict(self._found.state)
             self._found = None

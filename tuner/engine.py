@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from tuner.errors import RunFailedError
 from tuner.ports import EngineListener, Sampler, StudyStore, Tracker, TrialRunner
+from tuner.pretraining import ShownPretraining
 from tuner.protocol.actions import (
     AskTrials,
     CloseStage,
@@ -15,9 +16,11 @@ from tuner.protocol.actions import (
     GiveUp,
     ImportTrials,
     OpenStage,
+    Pretrain,
     RunTrials,
 )
 from tuner.protocol.greedy import (
+    PRETRAINING,
     RETRY_ROUNDS,
     TEST_METRICS,
     History,
@@ -103,6 +106,8 @@ def _carry_out_next(protocol: Protocol, ports: Ports) -> bool:
         case OpenStage():
             ports.store.open_study(action.study)
             ports.listener.on_message(f"{action.stage}: {action.reason}")
+        case Pretrain():
+            _pretrain(protocol, action, ports)
         case ImportTrials():
             _import(protocol, action, history, ports)
         case AskTrials():
@@ -142,6 +147,15 @@ def _reopen_given_up(protocol: Protocol, store: StudyStore) -> None:
     if isinstance(action, GiveUp):
         rounds = int(history[action.stage].attributes.get(RETRY_ROUNDS, 0))
         store.annotate(protocol.study_name(action.stage), RETRY_ROUNDS, rounds + 1)
+
+
+def _pretrain(protocol: Protocol, action: Pretrain, ports: Ports) -> None:
+    ports.listener.on_message(action.reason)
+    shown = ShownPretraining(action.spec, ports.tracker, ports.listener, epochs=action.epochs)
+    with shown:
+        figures = ports.runner.pretrain(action.spec, shown.on_epoch)
+        shown.finish(figures)
+    ports.store.annotate(protocol.study_name(action.stage), PRETRAINING, figures)
 
 
 def _import(protocol: Protocol, action: ImportTrials, history: History, ports: Ports) -> None:

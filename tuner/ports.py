@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from tuner.records import (
     EpochReport,
@@ -200,6 +200,24 @@ class TrialRunner(Protocol):
         self, jobs: Sequence[tuple[TrialSpec, str]], *, split: str
     ) -> list[dict[str, float]]:
         """Metrics of checkpoints on a split, in order; `(spec, checkpoint)` per job."""
+        ...
+
+    def pretrain(
+        self, spec: TrialSpec, on_epoch: Callable[[int, Mapping[str, float]], None]
+    ) -> dict[str, Any]:
+        """Pre-train what a trial begins with; go on with it, or find it finished.
+
+        Args:
+            spec: The trial.
+            on_epoch: Told each epoch and its figures, in order, those of earlier lives as well.
+
+        Returns:
+            `fingerprint`, `epochs`, `first_loss`, `last_loss` and `seconds`, JSON values.
+
+        Raises:
+            RunnerError: If it failed.
+            RunInterruptedError: After SIGINT or SIGTERM; it goes on from its last epoch.
+        """
         ...
 
 

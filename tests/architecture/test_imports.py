@@ -24,7 +24,8 @@ BEHIND_THE_COMMANDS = (
 RULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "search_spaces": (("search_spaces",), ()),
     "trainables": (("trainables",), ("torch",)),
-    "trainables.config": (("trainables.config",), ()),
+    "trainables.config": (("trainables.config", "trainables.config_parts"), ()),
+    "trainables.config_parts": ((), ()),
     "trainables.windows": ((), ()),
     "trainables.names": ((), ()),
     "trainables.faults": (("trainables.names",), ()),
@@ -44,9 +45,13 @@ RULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (),
     ),
     "tuner.engine": (
-        ("tuner.protocol", "tuner.ports", "tuner.session", "tuner.records", "tuner.errors"),
+        (
+            *("tuner.protocol", "tuner.ports", "tuner.session", "tuner.pretraining"),
+            *("tuner.records", "tuner.errors"),
+        ),
         (),
     ),
+    "tuner.pretraining": (("tuner.ports", "tuner.records", "tuner.errors"), ()),
     "tuner.session": (("tuner.protocol", "tuner.ports", "tuner.records", "tuner.errors"), ()),
     "tuner.adapters": (
         ("tuner.adapters", "tuner.ports", "tuner.records", "tuner.errors", "search_spaces"),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tuner.ports import FeedState, TrialFeed, TrialObserver
 from tuner.records import EpochReport, OutcomeKind, TrialOutcome, TrialRequest, TrialSpec
@@ -31,12 +32,16 @@ class TableRunner:
     Attributes:
         trained: Every request that was run, in order.
         die_after: Raise KeyboardInterrupt after so many trials, as if the driver was killed.
+        pretrained: Every trial that was pre-trained for, in order.
+        die_in_pretraining: Raise KeyboardInterrupt there, once.
     """
 
     def __init__(self, table: Mapping[Point, float], *, die_after: int | None = None) -> None:
         self.table = dict(table)
         self.trained: list[TrialRequest] = []
         self.die_after = die_after
+        self.pretrained: list[TrialSpec] = []
+        self.die_in_pretraining = False
 
     def run(self, feed: TrialFeed, observer: TrialObserver) -> None:
         while True:
@@ -72,3 +77,20 @@ class TableRunner:
     ) -> list[dict[str, float]]:
         assert split == "test"
         return [{"mpjpe_mm": self.table[point_of(spec.params)]} for spec, _ in jobs]
+
+    def pretrain(
+        self, spec: TrialSpec, on_epoch: Callable[[int, Mapping[str, float]], None]
+    ) -> dict[str, Any]:
+        self.pretrained.append(spec)
+        on_epoch(1, {"pretrain_loss": 0.5, "epoch_s": 1.0})
+        if self.die_in_pretraining:
+            self.die_in_pretraining = False
+            raise KeyboardInterrupt
+        on_epoch(2, {"pretrain_loss": 0.25, "epoch_s": 1.0})
+        return {
+            "fingerprint": "ab12",
+            "epochs": 2,
+            "first_loss": 0.5,
+            "last_loss": 0.25,
+            "seconds": 2.0,
+        }

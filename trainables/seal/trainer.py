@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
+from trainables.backbones.pstmo import PSTMO
 from trainables.builders import build_backbone, build_loss_net, build_optimizers
 from trainables.config import TrainingConfig
 from trainables.data.dataset import PoseDataset
@@ -17,6 +19,7 @@ from trainables.seal.device_data import load_split
 from trainables.seal.evaluate import evaluate_energies, evaluate_poses, report_poses
 from trainables.seal.lifting import final_lifting, validation_lifting, window_of
 from trainables.seal.monitor import StepMonitor, require_finite
+from trainables.seal.pretraining import pretrained_state
 from trainables.seal.static import fit_loss_net
 from trainables.seal.step import AlternatingStep
 from trainables.seeding import make_deterministic
@@ -41,8 +44,11 @@ class SealTrainer:
         dataset: Data with splits `train` and `val`; its arrays are never written.
         device: Where to train.
         dtype: Floating-point type of nets and data.
+        pretrained: State that `pretrained_state` gave for this configuration; None pre-trains
+            before the first epoch, if the configuration asks for it, and keeps nothing of it.
 
     Raises:
+        CheckpointError: If `pretrained` is of another net.
         DataError: If a split is missing or has too few poses, or cameras are needed and unknown.
         TrainableError: If an option of a net does not fit it.
     """
@@ -54,6 +60,7 @@ class SealTrainer:
         *,
         device: torch.device,
         dtype: torch.dtype = torch.float32,
+        pretrained: Mapping[str, torch.Tensor] | None = None,
     ) -> None:
         make_deterministic()
         self.config = config
@@ -84,6 +91,8 @@ class SealTrainer:
             loss_net=self.loss_net,
             optimizers=self._optimizers,
         )
+        self._pretrained = pretrained
+        self._take_over_pretraining()
 
     def run_epoch(self) -> dict[str, float]:
         """Train one epoch and validate.
@@ -100,6 +109,7 @@ class SealTrainer:
         started = time.perf_counter()
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
+        self._pretrain_if_needed()
         beforehand = {}
         if self.epoch == 0 and self.loss_net is not None and self.config.variant == "static":
             beforehand = self._fit_static_loss_net(self.loss_net)
@@ -109,6 +119,7 @@ class SealTrainer:
         figures |= beforehand | self._validate()
         require_finite(figures, epoch=self.epoch + 1, step=self.step, last_finite=last_finite)
         self.epoch += 1
+        self._pretrained = None  # what it was needed for is done
         figures |= {"lr_p": self._pose_rate(self.epoch), "alpha": self.config.alpha}
         if self.loss_net is not None and self.config.lr_l is not None:
             figures["lr_l"] = self.config.lr_l
@@ -194,8 +205,24 @@ class SealTrainer:
     def _fit_static_loss_net(self, loss_net: torch.nn.Module) -> dict[str, float]:
         """Train the loss-net against this training's own baseline, `static_epochs` each."""
         teacher = SealTrainer(
-            self.config.without_loss_net(), self._dataset, device=self._device, dtype=self._dtype
+            self.config.without_loss_net(),
+            self._dataset,
+            device=self._device,
+            dtype=self._dtype,
+            pretrained=self._pretrained,
         )
+    def _pretrain_if_needed(self) -> None:
+        """Pre-train for the first epoch, if asked for and not done elsewhere."""
+        if self.epoch == 0 and self.config.pretraining.epochs > 0 and self._pretrained is None:
+            self._pretrained = pretrained_state(
+                self.config, self._dataset, store=None, device=self._device, dtype=self._dtype
+            )
+            self._take_over_pretraining()
+
+    def _take_over_pretraining(self) -> None:
+        if self._pretrained is not None and isinstance(self.pose_net, PSTMO):
+            self.pose_net.load_pretrained(self._pretrained)
+
         for epoch in range(1, self.config.static_epochs + 1):
             try:
                 teacher._train_epoch(epoch)

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -45,8 +45,9 @@ class RayTuneRunner:
 
     Args:
         trainable: A `tune.Trainable`; it reports what `tuner.adapters.ray_results` describes,
-            keeps its own checkpoints, and has a static `evaluate_checkpoint(config, checkpoint,
-            split, dataset)`.
+            keeps its own checkpoints, and has static `evaluate_checkpoint(config, checkpoint,
+            split, dataset)`, `pretrain(config, dataset)`, and `watch_pretraining(config)`, whose
+            result gives `new_epochs()`.
         dataset: Handed to its `setup` as `dataset`, from Ray's object store; None for nothing.
         checkpoint_root: Folder of the trainables' checkpoints, shared by all nodes.
         scratch: Folder for Ray's disposable experiments, shared by all nodes.
@@ -143,11 +144,36 @@ class RayTuneRunner:
                 task.remote(self._config(spec), checkpoint, split, self._dataset_ref)
                 for spec, checkpoint in jobs
             ]
-            _wait_for(futures, guard)
+            _wait_for(futures, guard, "while evaluating; nothing is lost")
             return [
                 _metrics_of(future, checkpoint)
                 for future, (_, checkpoint) in zip(futures, jobs, strict=True)
             ]
+
+    def pretrain(
+        self, spec: TrialSpec, on_epoch: Callable[[int, Mapping[str, float]], None]
+    ) -> dict[str, Any]:
+        """See `tuner.ports.TrialRunner`; a worker that dies is replaced, as for a trial."""
+        self._open()
+        config = self._config(spec)
+        watch = self._trainable.watch_pretraining(config)
+
+        def tell() -> None:
+            for epoch, figures in watch.new_epochs():
+                on_epoch(epoch, figures)
+
+        task = ray.remote(
+            num_cpus=self._cpus, num_gpus=self._gpus, max_retries=self._max_failures
+        )(self._trainable.pretrain)
+        with SignalGuard() as guard:
+            future = task.remote(config, self._dataset_ref)
+            try:
+                ending = "in the pre-training, which goes on from its last epoch"
+                _wait_for([future], guard, ending, meanwhile=tell)
+                figures: dict[str, Any] = _result_of(future, "the pre-training failed")
+            finally:
+                tell()
+            return figures
 
     def _check(self) -> None:
         faults = []
@@ -285,9 +311,18 @@ def _quiet_tune(pending: int) -> Iterator[None]:
         tune_logger.setLevel(level)
 
 
-def _wait_for(futures: list[Any], guard: SignalGuard) -> None:
+def _wait_for(
+    futures: list[Any],
+    guard: SignalGuard,
+    interrupted: str,
+    *,
+    meanwhile: Callable[[], None] | None = None,
+) -> None:
+    """Wait for all tasks; call `meanwhile` every now and then."""
     waiting = futures
     while waiting:
+        if meanwhile is not None:
+            meanwhile()
         if guard.signal_number is not None:
             # Only what still runs: Ray 2.60 aborts the process when it is told to cancel a task
             # whose answer is on its way.
@@ -296,16 +331,19 @@ def _wait_for(futures: list[Any], guard: SignalGuard) -> None:
                 ray.cancel(future)
             raise RunInterruptedError(
                 guard.signal_number,
-                f"interrupted by {guard.signal_name} while evaluating; nothing is lost, give the "
-                "same command again",
+                f"interrupted by {guard.signal_name} {interrupted}; give the same command again",
             )
         _, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=_POLL_S)
 
 
 def _metrics_of(future: Any, checkpoint: str) -> dict[str, float]:
+    metrics = _result_of(future, f"cannot evaluate the checkpoint {checkpoint}")
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def _result_of(future: Any, failure: str) -> Any:
     try:
-        metrics = ray.get(future)
+        return ray.get(future)
     except ray.exceptions.RayError as error:
         reason = failure_reason(plain_text(str(error)))
-        raise RunnerError(f"cannot evaluate the checkpoint {checkpoint}: {reason}") from error
-    return {name: float(value) for name, value in metrics.items()}
+        raise RunnerError(f"{failure}: {reason}") from error

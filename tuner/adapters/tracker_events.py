@@ -93,16 +93,19 @@ class EventTracker(abc.ABC):
         )
 
     def start_trial(self, request: TrialRequest, *, tags: Mapping[str, str]) -> None:
-        """Show a trial as RUNNING beneath the run, with its resolved configuration."""
+        """Show a trial as RUNNING beneath the run, with its resolved configuration.
+
+        Its tag `role` is `trial` unless `tags` says otherwise.
+        """
         spec = request.spec
-        own = {"fingerprint": spec.fingerprint, "state": "running", "role": "trial"}
+        own = {"fingerprint": spec.fingerprint, "state": "running"}
         place = {"stage": request.stage, "trial": str(request.trial)}
         self._emit(
             "trial_started",
             key=trial_key(request.stage, request.trial),
             name=_run_name(request, tags.get("tunes", "")),
             fingerprint=spec.fingerprint,
-            tags=_clean_tags({**tags, **own, **place}),
+            tags=_clean_tags({"role": "trial", **tags, **own, **place}),
             params=_clean_params(_flatten(spec.training_config())),
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tuner.records import StageResult, StudySpec, TrialRecord
+from tuner.records import StageResult, StudySpec, TrialRecord, TrialSpec
 
 __all__ = [
     "Action",
@@ -17,6 +17,7 @@ __all__ = [
     "ImportTrials",
     "OpenStage",
     "PlannedTrial",
+    "Pretrain",
     "RunTrials",
 ]
 
@@ -27,6 +28,23 @@ class OpenStage:
 
     stage: str
     study: StudySpec
+    reason: str
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    """Pre-train what the pose-nets of all trials begin with.
+
+    Attributes:
+        stage: The first stage, whose study keeps the figures.
+        spec: One of its trials: all that the pre-training depends on is the same in every one.
+        epochs: Its epochs.
+        reason: Why, in one line.
+    """
+
+    stage: str
+    spec: TrialSpec
+    epochs: int
     reason: str
 
 
@@ -111,6 +129,7 @@ class Finished:
 
 Action = (
     OpenStage
+    | Pretrain
     | ImportTrials
     | AskTrials
     | RunTrials

@@ -21,20 +21,25 @@ from tuner.protocol.actions import (
     ImportTrials,
     OpenStage,
     PlannedTrial,
+    Pretrain,
     RunTrials,
 )
 from tuner.protocol.seeds import trial_seed
 from tuner.protocol.selection import close_stage, format_value
 from tuner.protocol.stages import Protocol, Stage
-from tuner.records import StudyHistory, StudySpec, TrialRecord, TrialState
+from tuner.records import StudyHistory, StudySpec, TrialRecord, TrialSpec, TrialState
 
-__all__ = ["RETRY_ROUNDS", "TEST_METRICS", "History", "next_action", "study_spec"]
+__all__ = ["PRETRAINING", "RETRY_ROUNDS", "TEST_METRICS", "History", "next_action", "study_spec"]
 
 History = Mapping[str, StudyHistory]
 """The studies that exist, by name of stage."""
 
 RETRY_ROUNDS = "retry_rounds"
 """Study attribute: how often failed points of an open stage may be tried anew."""
+
+PRETRAINING = "pretraining"
+"""Attribute of the first study: figures of the pre-training, once it is finished; and the field
+of a training configuration that asks for one."""
 
 TEST_METRICS = "test_metrics"
 """Study attribute: metrics of the stage's winner on the test split."""
@@ -72,6 +77,9 @@ def _within_stage(protocol: Protocol, stage: Stage, history: History) -> Action:
     carried = _carried_over(stage, fixed, history)
     if study is None:
         return _open(protocol, stage, history)
+    pretraining = _pretraining(protocol, stage, study)
+    if pretraining is not None:
+        return pretraining
     present = {trial.imported_from for trial in study.trials}
     missing = tuple((s, t) for s, t in carried if f"{s}#{t.number}" not in present)
     if missing:
@@ -85,6 +93,19 @@ def _within_stage(protocol: Protocol, stage: Stage, history: History) -> Action:
     if running:
         return RunTrials(stage.name, running, f"stage {stage.name}: {len(running)} trials open")
     return _end_of_stage(stage, study)
+
+
+def _pretraining(protocol: Protocol, stage: Stage, study: StudyHistory) -> Pretrain | None:
+    """What the first stage's trials, and those of all others, begin with, unless it is there.
+
+    Nothing that it depends on can be tuned, so any point of the stage stands for all trials.
+    """
+    epochs = int((stage.base.get(PRETRAINING) or {}).get("epochs", 0))
+    if not epochs or PRETRAINING in study.attributes or stage is not protocol.stages[0]:
+        return None
+    spec = TrialSpec(base=stage.base, params=stage.checked_points()[0], seed=protocol.seed)
+    reason = f"pre-training, {epochs} epochs: every trial begins with it"
+    return Pretrain(stage.name, spec, epochs, reason)
 
 
 def _end_of_stage(stage: Stage, study: StudyHistory) -> Action:

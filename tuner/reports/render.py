@@ -14,6 +14,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from tuner.pretraining import pretraining_line
 from tuner.protocol.selection import format_value
 from tuner.records import StudyHistory
 from tuner.reports.decisions import decisions
@@ -99,6 +100,7 @@ def _context(
         "steps": next_steps(summary),
         "configuration": _flat(summary.configuration),
         "training_time": duration_text(summary.seconds),
+        "pretraining": pretraining_line(summary.pretraining) if summary.pretraining else "",
         "pictures": inline,
     }
 

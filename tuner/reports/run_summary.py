@@ -214,6 +214,7 @@ class RunSummary:
         location_options: Options that lead a command to this run's stores (`--home`, …);
             empty where the defaults do.
         data_notes: What to know of the data, one line each.
+        pretraining: Figures of what every trial began with; None without a pre-training.
     """
 
     run: str
@@ -231,6 +232,7 @@ class RunSummary:
     configuration: Mapping[str, Any] = field(default_factory=dict)
     location_options: tuple[str, ...] = ()
     data_notes: tuple[str, ...] = ()
+    pretraining: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The summary as JSON values: what `greedy --json` and `runs show --json` print.
@@ -260,4 +262,5 @@ class RunSummary:
             },
             "configuration": dict(self.configuration),
             "data_notes": list(self.data_notes),
+            "pretraining": None if self.pretraining is None else dict(self.pretraining),
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tuner.protocol.greedy import TEST_METRICS
+from tuner.protocol.greedy import PRETRAINING, TEST_METRICS
 from tuner.protocol.selection import best_trial
 from tuner.records import StudyHistory, TrialRecord, TrialState
 from tuner.reports.run_summary import (
@@ -81,6 +81,7 @@ def summarise(
         configuration=first.attributes.get(RUN_CONFIG, {}) if first else {},
         location_options=tuple(location_options),
         data_notes=tuple(first.attributes.get(DATA_NOTES, ())) if first else (),
+        pretraining=first.attributes.get(PRETRAINING) if first else None,
     )
 
 

@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from tuner.pretraining import pretraining_line
 from tuner.reports.run_summary import RunSummary
 from tuner.reports.tables import (
     ComparisonRow,
@@ -93,6 +94,8 @@ def _stage_table(summary: RunSummary) -> Group:
         f"{summary.trainings} trainings, {duration_text(summary.seconds)} of training time "
         f"({summary.device_seconds / 3600:.2f} device-hours)"
     )
+    if summary.pretraining is not None:
+        effort = f"{pretraining_line(summary.pretraining)}; every trial began with it\n{effort}"
     return Group(table, *decisions, Text(effort))
 
 

@@ -16,6 +16,7 @@ from trainables.errors import ShapeError, TrainableError
 from trainables.seal.device_data import middle_frames
 from trainables.seal.lifting import window_of
 from trainables.seal.objectives import pose_loss
+from trainables.seal.pretraining import build_masked_net
 from tuner.errors import ConfigurationError
 from tuner.greedy_config import describe_faults
 
@@ -82,6 +83,10 @@ def check_nets(training: TrainingConfig, dataset: PoseDataset) -> None:
         try:
             pose_net = build_backbone(training, skeleton)
             loss_net = build_loss_net(training, skeleton)
+            if training.pretraining.epochs > 0:
+                build_masked_net(training, skeleton)(
+                    torch.zeros(2, frames, skeleton.num_joints, 2)
+                )
             window = window_of(pose_net)
             _check_order(training, dataset, max(frames, window.frames))
             for count in {frames, window.frames}:  # validation lifts a window at a time

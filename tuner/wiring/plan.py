@@ -18,6 +18,7 @@ from tuner.settings import data_cache
 from tuner.wiring.checks import check_nets, collect, refuse_decided, unknown_names
 from tuner.wiring.data_notes import data_notes
 from tuner.wiring.preset_fields import preset_training
+from tuner.wiring.pretraining_fields import with_pretraining_seed
 from tuner.wiring.space_checks import check_stages, validated_training
 
 __all__ = ["Plan", "plan_greedy"]
@@ -132,6 +133,7 @@ def _training_config(
     if config.epochs is not None:
         fields["epochs"] = config.epochs
     return validated_training(fields, space)
+    fields = with_pretraining_seed(fields, overrides.get("pretraining"), seed=config.seed)
 
 
 def _tuned(space: GreedySpace) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 
 from trainables.checkpoint import CheckpointStore
 from trainables.errors import TrainableError
+from trainables.seal.pretraining import PretrainingWatch, pretrain
 from trainables.skeletons.description import skeleton_reference
 from trainables.trial_run import TrialRun, restore_best
 from tuner.adapters.mlflow_tracker import MlflowTracker
@@ -21,6 +22,7 @@ from tuner.adapters.ray_signals import SignalGuard
 from tuner.adapters.redact import redact_url
 from tuner.errors import ConfigurationError, RunFailedError, RunInterruptedError
 from tuner.ports import EngineListener, Tracker
+from tuner.pretraining import ShownPretraining
 from tuner.records import EpochReport, OutcomeKind, TrialOutcome, TrialRequest
 from tuner.settings import Locations
 from tuner.wiring.environment import describe_environment
@@ -205,7 +207,7 @@ class _Training:
         try:
             with SignalGuard() as guard:
                 report = self._run_epochs(tracker, guard)
-            kind, reason = ending(report)
+            kind, reason = ending(report) if report else (OutcomeKind.CANCELLED, "interrupted")
             signal_number = guard.signal_number
         except (TrainableError, torch.OutOfMemoryError) as error:
             reason = f"{type(error).__name__}: {error}"
@@ -214,16 +216,17 @@ class _Training:
             tracker.end_trial(STAGE, outcome, tags={"attempt": "1", "state": kind.value})
             self.listener.on_trial_ended(STAGE, outcome)
         if kind is OutcomeKind.CANCELLED and signal_number is not None:
-            raise RunInterruptedError(
-                signal_number, f"stopped after epoch {outcome.epochs}, which is saved"
-            )
+            epoch = f"epoch {outcome.epochs}" if report else "an epoch of the pre-training"
+            raise RunInterruptedError(signal_number, f"stopped after {epoch}, which is saved")
         if kind is not OutcomeKind.COMPLETED:
             write_json(self.folder / FAILURE_FILE, {"reason": reason})
             raise RunFailedError(f"training {self.plan.name} failed: {reason}")
         return outcome
 
     def _run_epochs(self, tracker: Tracker, guard: SignalGuard) -> dict[str, Any]:
-        """Train until the end, or until a signal; give the last report."""
+        """Train until the end, or until a signal; give the last report, empty if there is none."""
+        if not self._pretrained(tracker, guard):
+            return {}
         run = TrialRun(
             self.plan.training,
             self.plan.dataset,
@@ -236,6 +239,32 @@ class _Training:
             self._show(tracker, report)
             if report["finished"] or guard.received:
                 return report
+
+    def _pretrained(self, tracker: Tracker, guard: SignalGuard) -> bool:
+        """See to it that what the training begins with is there; False if a signal came first."""
+        training = self.plan.training
+        epochs = training.pretraining.epochs
+        if not epochs or self.store.path(self.plan.spec.fingerprint, "last").exists():
+            return True  # a training that has begun needs it no more
+
+        with ShownPretraining(self.plan.spec, tracker, self.listener, epochs=epochs) as shown:
+
+            def on_epoch(epoch: int, figures: Mapping[str, float]) -> bool:
+                shown.on_epoch(epoch, figures)
+                return guard.received
+
+            for epoch, figures in PretrainingWatch(training, self.store).new_epochs():
+                shown.on_epoch(epoch, figures)  # of an earlier life
+            result = pretrain(
+                training,
+                self.plan.dataset,
+                store=self.store,
+                device=self.device,
+                on_epoch=on_epoch,
+            )
+            if result.finished:
+                shown.finish(result.summary())
+        return result.finished and not guard.received
 
     def _show(self, tracker: Tracker, report: dict[str, Any]) -> None:
         """Tell of an epoch, or of all those of an earlier life; the tracker drops what it has."""

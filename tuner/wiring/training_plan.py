@@ -27,6 +27,7 @@ from tuner.settings import Locations, data_cache
 from tuner.wiring.checks import DECIDED_DATA, check_nets, collect, refuse_decided, unknown_names
 from tuner.wiring.data_notes import data_notes
 from tuner.wiring.preset_fields import preset_training
+from tuner.wiring.pretraining_fields import with_pretraining_seed
 from tuner.wiring.training_request import DEFAULT_ALPHA, DEFAULT_LR_L, TrainingRequest
 
 __all__ = ["TrainingPlan", "plan_training", "training_folder"]
@@ -176,6 +177,7 @@ def _training_config(request: TrainingRequest, content_hash: str) -> TrainingCon
     options = {n: getattr(request, n) for n in ("objective", "input", "epochs")}
     fields |= {name: value for name, value in options.items() if value is not None}
     return TrainingConfig.model_validate(fields)
+    fields = with_pretraining_seed(fields, overrides.get("pretraining"), seed=request.seed)
 
 
 def _trial_spec(training: TrainingConfig) -> TrialSpec:
