@@ -117,6 +117,11 @@ KNOBS = (
     Knob("epochs", (1, 2)),
     Knob("steps_per_epoch", (None, 2)),
     Knob("energy_poses", (None, 4)),
+    # batch norm sees the parts of a batch
+    Knob("accumulate", (1, 2)),
+    Knob("accumulate", (2, 3), NO_LOSS_NET),
+    Knob("autocast", ("none", "bf16")),
+    Knob("autocast", ("none", "bf16"), NO_LOSS_NET),
     Knob("seed", (0, 1)),
     *_pairs("flip", ("none", "double", "random")),
     Knob("flip", ("double", "random"), NO_LOSS_NET),
@@ -139,6 +144,8 @@ CHOICES = (
 """Fields that leave the training alone and change what it is judged by."""
 
 COVERED_ELSEWHERE = {
+    # must change no bit: test_less_memory.py holds it, and that less is kept
+    "checkpoint_activations",
     *("backbone", "loss_net", "data"),  # need other options each
     *("data.name", "data.keypoints", "data.stride", "data.joints"),  # need other data
     # likewise; in the tests of the data sets that have them
