@@ -10,14 +10,24 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from trainables.backbones import D3DP
 from trainables.builders import build_backbone
 from trainables.config import TrainingConfig
-from trainables.data.dataset import PoseDataset
+from trainables.data.dataset import Camera, PoseDataset
+from trainables.metrics import j_agg, j_best, p_agg, p_best
 from trainables.seal import evaluate
 from trainables.seal.device_data import DeviceSplit, load_split
-from trainables.seal.evaluate import evaluate_energies, evaluate_poses, report_poses
+from trainables.seal.evaluate import (
+    evaluate_energies,
+    evaluate_poses,
+    report_poses,
+    report_split,
+)
+from trainables.seal.lifting import Lifting, lift_split
+from trainables.skeletons import H36M_17
 
 CPU = torch.device("cpu")
+FRAMES = 5
 
 
 class Shrink(nn.Module):
@@ -82,6 +92,94 @@ def test_validation_and_report_agree_and_the_net_is_in_evaluation_mode(
     report = report_poses(pose_net.train(), split, tiny_dataset.skeleton)
     assert not pose_net.training
     assert figures == {name: report.figures[name] for name in figures}
+
+
+SAMPLING = Lifting(flip=True, zero_root=True, hypotheses=4, iterations=2)
+
+
+@pytest.fixture(scope="module")
+def diffusion() -> D3DP:
+    torch.manual_seed(0)
+    net = D3DP(skeleton=H36M_17, frames=FRAMES, width=8, depth=1, heads=2)
+    return net.eval()
+
+
+def seen_by_a_camera(dataset: PoseDataset) -> PoseDataset:
+    """Poses in front of a camera; the input is not quite their projection."""
+    camera = Camera(width=1000, height=1000, focal=(1000.0, 1000.0), center=(500.0, 500.0))
+    infos = tuple(replace(info, camera=camera) for info in dataset.sequences)
+    test = dataset.splits["test"]
+    root = np.tile(np.array([0.0, 0.0, 4.0], np.float32), (len(test), 1))
+    root[:, 0] = np.linspace(-0.5, 0.5, len(test))  # another one for each pose
+    test = replace(test, root=root)
+    return replace(dataset, sequences=infos, splits={**dataset.splits, "test": test})
+
+
+def test_hypotheses_are_measured_as_they_are_chosen_by_hand(
+    tiny_dataset: PoseDataset, diffusion: D3DP
+) -> None:
+    dataset = with_unscored_frames(seen_by_a_camera(tiny_dataset))
+    report = report_split(diffusion, dataset, "test", SAMPLING, device=CPU)
+    test = dataset.splits["test"]
+    with torch.no_grad():
+        parts = list(
+            lift_split(diffusion, load(dataset), dataset.skeleton, SAMPLING, batch_size=64)
+        )
+    hypotheses = torch.cat([part.hypotheses for part in parts], dim=1)
+    assert hypotheses.shape == (4, 30, 17, 3)
+    assert hypotheses[:, :, 0].eq(0).all()
+    assert test.root is not None
+    points = hypotheses + torch.tensor(test.root)[:, None]
+    screen = 2 * points[..., :2] / points[..., 2:]  # 1000 pixels of focal length and of width
+    on_screen = torch.linalg.vector_norm(screen - torch.tensor(test.x), dim=-1)
+    target = torch.tensor(test.y).double()
+    valid = torch.arange(30) % 4 != 3
+    h = hypotheses.double()
+    for align, name in ((False, "mpjpe_mm"), (True, "p_mpjpe_mm")):
+        expected = {
+            "j_best": j_best(h, target, align=align),
+            "p_best": p_best(h, target, align=align),
+            "j_agg": j_agg(h, target, on_screen, align=align),
+            "p_agg": p_agg(h, target, align=align),
+        }
+        for rule, errors in expected.items():
+            mean_mm = 1000 * errors[valid].mean().item()
+            assert report.figures[f"{rule}_{name}"] == pytest.approx(mean_mm, rel=1e-5), rule
+        assert report.figures[f"p_agg_{name}"] == report.figures[name]
+    assert report.figures["j_agg_mpjpe_mm"] != report.figures["j_best_mpjpe_mm"]
+
+
+def test_choices_by_reprojection_need_cameras(tiny_dataset: PoseDataset, diffusion: D3DP) -> None:
+    with_cameras = report_split(
+        diffusion, seen_by_a_camera(tiny_dataset), "test", SAMPLING, device=CPU
+    ).figures
+    without = report_split(diffusion, tiny_dataset, "test", SAMPLING, device=CPU).figures
+    assert set(with_cameras) - set(without) == {"j_agg_mpjpe_mm", "j_agg_p_mpjpe_mm"}
+    assert {name: with_cameras[name] for name in without} == without
+
+
+def test_one_hypothesis_has_no_figures_of_several(
+    tiny_dataset: PoseDataset, diffusion: D3DP
+) -> None:
+    one = replace(SAMPLING, hypotheses=1)
+    figures = report_split(diffusion, tiny_dataset, "test", one, device=CPU).figures
+    assert not [name for name in figures if "best" in name or "agg" in name]
+
+
+def test_hypotheses_do_not_depend_on_the_size_of_batches(
+    tiny_dataset: PoseDataset, diffusion: D3DP, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = with_unscored_frames(seen_by_a_camera(tiny_dataset))
+    whole = report_split(diffusion, dataset, "test", SAMPLING, device=CPU).figures
+    seen: list[int] = []
+    handle = diffusion.denoiser.register_forward_pre_hook(
+        lambda module, args: seen.append(len(args[0]))
+    )
+    monkeypatch.setattr(evaluate, "_HYPOTHESES_PER_BATCH", 2 * FRAMES * SAMPLING.hypotheses)
+    parts = report_split(diffusion, dataset, "test", SAMPLING, device=CPU).figures
+    handle.remove()
+    assert max(seen) == 2  # clips at a time
+    assert parts == pytest.approx(whole, rel=1e-5)
 
 
 class Height(nn.Module):

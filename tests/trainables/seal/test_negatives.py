@@ -11,9 +11,13 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor, nn
 
-from trainables.builders import build_backbone
+from trainables.backbones import D3DP
+from trainables.builders import build_backbone, build_loss_net, build_loss_optimizer
 from trainables.config import TrainingConfig
+from trainables.data.dataset import PoseDataset
 from trainables.data.h36m.cameras import CAMERAS
+from trainables.errors import ShapeError
+from trainables.seal.loss_net_step import LossNetStep
 from trainables.seal.negatives import (
     NegativePool,
     build_pool,
@@ -21,7 +25,8 @@ from trainables.seal.negatives import (
     lift_in_evaluation,
     rank_pairs,
 )
-from trainables.seal.projection import Views, camera_row
+from trainables.seal.projection import Views, camera_row, reprojection_errors
+from trainables.seal.trainer import SealTrainer
 from trainables.skeletons import H36M_17
 
 MakeConfig = Callable[..., TrainingConfig]
@@ -165,3 +170,170 @@ def test_hard_negatives_without_views_are_a_fault_of_the_caller(make_config: Mak
     config = make_config(negatives="both", hard_negatives=True)
     with pytest.raises(ValueError, match="views are needed"):
         make_pool(config, build_backbone(config, H36M_17))
+
+
+FRAMES = 5
+D3DP_FIELDS: dict[str, object] = {
+    "backbone": "d3dp",
+    "backbone_options": {"frames": FRAMES, "width": 8, "heads": 2, "depth": 1},
+    "negatives": "hypotheses",
+    "num_hypotheses": 3,
+    "hypothesis_iterations": 2,
+    "data": {"frames": FRAMES},
+}
+
+
+def clip_pool(
+    config: TrainingConfig, net: nn.Module, views: Views | None = None, seed: int = 3
+) -> tuple[NegativePool, Tensor, Tensor, Tensor]:
+    x = 0.3 * torch.randn(4, FRAMES, 17, 2, generator=stream(1))
+    y = 0.3 * torch.randn(4, FRAMES, 17, 3, generator=stream(2))
+    prediction = lift_in_evaluation(net, x)
+    pool = build_pool(
+        config,
+        pose_net=net,
+        x=x,
+        y=y,
+        prediction=prediction,
+        views=views,
+        stream=stream(seed),
+    )
+    return pool, x, y, prediction
+
+
+@pytest.mark.parametrize("denoiser", ["mixste", "ktpformer"])
+def test_hypotheses_are_sampled_from_the_stream_without_a_trace(
+    make_config: MakeConfig, denoiser: str
+) -> None:
+    options = {"frames": FRAMES, "width": 8, "heads": 2, "depth": 1, "denoiser": denoiser}
+    config = make_config(**{**D3DP_FIELDS, "backbone_options": options})
+    net = build_backbone(config, H36M_17).train()
+    assert isinstance(net, D3DP)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    global_before = torch.get_rng_state()
+    pool, x, _, _ = clip_pool(config, net)
+    # the pose-net's dropout and noise are those of a baseline
+    assert torch.equal(torch.get_rng_state(), global_before)
+    assert net.training
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert not pool.poses.requires_grad
+    assert pool.predictions == 0
+    assert pool.poses.shape == (3, 4, FRAMES, 17, 3)
+    assert torch.equal(pool.for_objective(pool.poses), pool.poses)
+    noise = net.draw_noise(4, hypotheses=3, iterations=2, generator=stream(3))
+    with torch.no_grad():
+        expected = net.eval().sample(x, noise, flip=False)[-1]
+    torch.testing.assert_close(pool.poses, expected)
+    again, other = (clip_pool(config, net, seed=seed)[0] for seed in (3, 4))
+    assert torch.equal(pool.poses, again.poses)
+    assert not torch.allclose(pool.poses, other.poses)  # new in every step
+
+
+@pytest.mark.parametrize(
+    ("fields", "predictions", "perturbed"),
+    [
+        ({}, 0, 0),
+        ({"window_weight": 0.5}, 1, 0),
+        ({"pair_weight": 0.5, "num_perturbations": 2}, 0, 2),
+        ({"pair_weight": 0.5, "num_perturbations": 2, "window_weight": 0.5}, 1, 2),
+    ],
+)
+def test_hypotheses_come_after_what_the_other_terms_look_at(
+    make_config: MakeConfig, fields: dict[str, object], predictions: int, perturbed: int
+) -> None:
+    config = make_config(**D3DP_FIELDS, **fields)
+    net = build_backbone(config, H36M_17)
+    pool, _, _, prediction = clip_pool(config, net)
+    assert len(pool.poses) == predictions + perturbed + 3
+    seen = pool.for_objective(pool.poses)
+    assert torch.equal(seen, pool.poses[predictions + perturbed :])
+    assert pool.predictions == predictions
+    assert len(pool.poses[pool.perturbed]) == perturbed
+    if predictions:
+        assert torch.equal(pool.poses[0], prediction)
+    if perturbed:
+        assert pool.disturbance is not None
+        assert pool.disturbance.shape == (2, 4, FRAMES)
+
+
+@pytest.mark.parametrize("window_weight", [0.0, 0.5])
+def test_the_hard_hypothesis_is_the_one_that_looks_most_like_the_truth(
+    make_config: MakeConfig, window_weight: float
+) -> None:
+    config = make_config(**D3DP_FIELDS, hard_negatives=True, window_weight=window_weight)
+    net = build_backbone(config, H36M_17)
+    camera = torch.tensor(camera_row(CAMERAS["54138969"])).expand(4, FRAMES, 9)
+    views = Views(torch.tensor([0.1, -0.2, 4.0]).expand(4, FRAMES, 3), camera)
+    pool, _, y, _ = clip_pool(config, net, views)
+    (hard,) = pool.for_objective(pool.poses)
+    every, _, _, _ = clip_pool(config.model_copy(update={"hard_negatives": False}), net)
+    candidates = every.for_objective(every.poses)
+    errors = reprojection_errors(candidates, y, views).mean(dim=-1)
+    best = errors.argmin(dim=0)
+    for b in range(4):
+        for t in range(FRAMES):
+            assert torch.equal(hard[b, t], candidates[int(best[b, t]), b, t])
+    assert len(set(best.flatten().tolist())) > 1
+
+
+def test_nets_without_hypotheses_cannot_give_any(make_config: MakeConfig) -> None:
+    config = make_config(**D3DP_FIELDS)
+    net = build_backbone(make_config(), H36M_17)
+    with pytest.raises(ShapeError, match="VideoPose does not"):
+        build_pool(
+            config,
+            pose_net=net,
+            x=torch.zeros(1, 1, 17, 2),
+            y=torch.zeros(1, 1, 17, 3),
+            prediction=torch.zeros(1, 1, 17, 3),
+            views=None,
+            stream=None,
+        )
+
+
+@pytest.mark.parametrize("objective", ["margin", "nce"])
+def test_the_loss_net_learns_from_every_hypothesis(
+    make_config: MakeConfig, objective: str
+) -> None:
+    config = make_config(**D3DP_FIELDS, objective=objective)
+    net = build_backbone(config, H36M_17)
+    pool, x, y, _ = clip_pool(config, net)
+    loss_net = build_loss_net(config, H36M_17)
+    assert loss_net is not None
+    with torch.no_grad():
+        energies = loss_net(x, torch.cat([y.unsqueeze(0), pool.poses]))
+        true, negatives = energies[0], energies[1:]
+        if objective == "nce":
+            expected = (energies.neg().logsumexp(dim=0) + true).mean()
+        else:
+            margins = torch.linalg.vector_norm(pool.poses - y, dim=-1).mean(dim=-1)
+            expected = (margins - negatives + true).clamp(min=0).amax(dim=0).mean()
+    update = LossNetStep(
+        config, loss_net=loss_net, optimizer=build_loss_optimizer(config, loss_net)
+    )
+    figures = update(x, y, pool, stream())
+    assert figures["train_loss_net_loss"].item() == pytest.approx(expected.item(), rel=1e-4)
+    assert figures["train_energy_pred"].item() == pytest.approx(negatives.mean().item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("negatives", ["hypotheses", "perturbation"])
+@pytest.mark.parametrize("variant", ["dynamic", "static"])
+def test_diffusion_trains_with_its_negatives_and_as_its_baseline_with_alpha_of_no_weight(
+    make_config: MakeConfig, tiny_dataset: PoseDataset, variant: str, negatives: str
+) -> None:
+    fields = {**D3DP_FIELDS, "negatives": negatives, "variant": variant, "batch_size": 8}
+    if negatives != "hypotheses":
+        fields = {k: v for k, v in fields.items() if k not in ("num_hypotheses",)}
+        fields.pop("hypothesis_iterations")
+    if variant == "static":
+        fields["static_epochs"] = 1
+    config = make_config(**fields, alpha=1e-30, epochs=1, steps_per_epoch=3)
+    trained, baseline = (
+        SealTrainer(c, tiny_dataset, device=CPU) for c in (config, config.without_loss_net())
+    )
+    figures = trained.run_epoch()
+    baseline.run_epoch()
+    name = "static_loss_net_loss" if variant == "static" else "train_loss_net_loss"
+    assert figures[name] > 0
+    pairs = zip(trained.pose_net.parameters(), baseline.pose_net.parameters(), strict=True)
+    assert all(torch.equal(first, second) for first, second in pairs)
