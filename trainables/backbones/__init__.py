@@ -22,7 +22,7 @@ from trainables.backbones.semgcn import SemGCN
 from trainables.backbones.simplebaseline import SimpleBaseline
 from trainables.backbones.videopose import VideoPose
 from trainables.config import BackboneName, OfficialLossName
-from trainables.skeletons import H36M_16, Skeleton
+from trainables.skeletons import H36M_16, H36M_17, Skeleton
 
 __all__ = [
     "BACKBONES",
@@ -88,6 +88,12 @@ BACKBONES: Mapping[BackboneName, BackboneEntry] = MappingProxyType(
             parameters=MappingProxyType({17: 4_291_635, 133: 4_885_903}),
             official_pose_loss="mpjpe",
             description="VideoPose3D (Pavllo et al., CVPR 2019) with widths 1,1,1: single frame",
+            variants=(
+                (H36M_17, {"widths": (1, 1, 1, 1)}),
+                (H36M_17, {"widths": (1, 1, 1, 1, 1)}),
+                (H36M_17, {"widths": (3, 3, 3)}),
+                (H36M_17, {"widths": (3, 3, 3, 3, 3)}),
+            ),
         ),
         "simplebaseline": BackboneEntry(
             name="simplebaseline",
@@ -96,6 +102,7 @@ BACKBONES: Mapping[BackboneName, BackboneEntry] = MappingProxyType(
             parameters=MappingProxyType({17: 4_296_755, 133: 4_891_023}),
             official_pose_loss="mse",
             description="SimpleBaseline (Martinez et al., ICCV 2017): residual MLP, single frame",
+            variants=((H36M_16, {}),),
         ),
         "semgcn": BackboneEntry(
             name="semgcn",
@@ -113,6 +120,7 @@ BACKBONES: Mapping[BackboneName, BackboneEntry] = MappingProxyType(
             parameters=MappingProxyType({17: 33_783_811}),
             official_pose_loss="mixste",
             description="MixSTE (Zhang et al., CVPR 2022): transformer, all frames of a clip",
+            variants=((H36M_17, {"frames": 81}), (H36M_17, {"frames": 27})),
         ),
         "pstmo": BackboneEntry(
             name="pstmo",
@@ -121,6 +129,11 @@ BACKBONES: Mapping[BackboneName, BackboneEntry] = MappingProxyType(
             parameters=MappingProxyType({17: 5_527_142, 133: 5_824_798}),
             official_pose_loss="pstmo",
             description="P-STMO-S (Shan et al., ECCV 2022): transformer, middle frame",
+            variants=(
+                (H36M_17, {"frames": 243}),
+                (H36M_17, {"frames": 27}),
+                (H36M_17, {"frames": 243, "depth": 4}),
+            ),
         ),
         "poseformerv2": BackboneEntry(
             name="poseformerv2",
@@ -129,6 +142,11 @@ BACKBONES: Mapping[BackboneName, BackboneEntry] = MappingProxyType(
             parameters=MappingProxyType({17: 14_355_739}),
             official_pose_loss="mpjpe",
             description="PoseFormerV2 (Zhao et al., CVPR 2023): DCT of the window, middle frame",
+            variants=(
+                (H36M_17, {"kept_frames": 1}),
+                (H36M_17, {"frames": 81, "kept_frames": 9, "kept_coefficients": 9}),
+                (H36M_17, {"frames": 243, "kept_frames": 27, "kept_coefficients": 27}),
+            ),
         ),
         "d3dp": BackboneEntry(
             name="d3dp",
@@ -137,6 +155,7 @@ BACKBONES: Mapping[BackboneName, BackboneEntry] = MappingProxyType(
             parameters=MappingProxyType({17: 34_835_459}),
             official_pose_loss="mpjpe",
             description="D3DP (Shan et al., ICCV 2023): diffusion, all frames of a clip",
+            variants=((H36M_17, {"frames": 81}), (H36M_17, {"frames": 27})),
         ),
         "ktpformer": BackboneEntry(
             name="ktpformer",
@@ -145,6 +164,7 @@ BACKBONES: Mapping[BackboneName, BackboneEntry] = MappingProxyType(
             parameters=MappingProxyType({17: 35_213_430, 133: 35_349_614}),
             official_pose_loss="mixste",
             description="KTPFormer (Peng et al., CVPR 2024): graph priors, all frames of a clip",
+            variants=((H36M_17, {"frames": 81}), (H36M_17, {"frames": 27})),
         ),
         "motionagformer": BackboneEntry(
             name="motionagformer",
@@ -153,6 +173,13 @@ BACKBONES: Mapping[BackboneName, BackboneEntry] = MappingProxyType(
             parameters=MappingProxyType({17: 18_998_687, 133: 19_019_567}),
             official_pose_loss="motionagformer",
             description="MotionAGFormer-L (Mehraban et al., WACV 2024): all frames of a clip",
+            variants=(
+                (H36M_17, {"frames": 243}),
+                (H36M_17, {"frames": 27}),
+                (H36M_17, {"depth": 16}),
+                (H36M_17, {"width": 64}),
+                (H36M_17, {"width": 64, "depth": 12, "frames": 27}),
+            ),
         ),
     }
 )

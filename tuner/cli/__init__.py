@@ -13,7 +13,7 @@ from tuner.errors import TunerError
 __all__ = ["app", "main"]
 
 COMMAND_MODULES = (
-    *("greedy", "train", "evaluate", "predict", "runs", "submit", "jobs"),
+    *("greedy", "train", "evaluate", "predict", "import_weights", "runs", "submit", "jobs"),
     *("backbones", "spaces", "data", "doctor", "ui"),
 )
 """Modules with a `register(app)` each, in the order of `--help`."""

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from torch import Tensor
 
 from trainables.errors import CheckpointError
+from trainables.names import printable
 
-__all__ = ["BLOCK_NAMES", "numbers_of", "rename", "without_module_prefix"]
+__all__ = ["BATCH_NORM", "BLOCK_NAMES", "LINEAR", "depth_of", "numbers_of", "rename"]
+__all__ += ["without_module_prefix"]
+
+LINEAR = ("weight", "bias")
+BATCH_NORM = (*LINEAR, "running_mean", "running_var", "num_batches_tracked")
 
 BLOCK_NAMES = tuple(
     f"{layer}.{kind}"
     for layer in ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
-    for kind in ("weight", "bias")
+    for kind in LINEAR
 )
 """Parameters of a pre-norm block, as timm, the official codes and `_transformer.Block` name it."""
+
+_MOST_NAMES = 100
+"""Of a kind in a message; a file of another net has hundreds."""
 
 
 def without_module_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -28,10 +36,18 @@ def without_module_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def numbers_of(state: Mapping[str, Tensor], prefix: str) -> range:
-    """0 to the largest number that follows a prefix in the names: blocks of a stack."""
-    found = re.compile(re.escape(prefix) + r"\.(\d+)\.")
+    """0 to the largest number that follows a prefix in the names: blocks of a stack.
+
+    There are no more than entries, whatever number a name holds.
+    """
+    found = re.compile(re.escape(prefix) + r"\.(\d{1,9})\.")
     numbers = [int(match[1]) for match in map(found.match, state) if match]
-    return range(max(numbers, default=-1) + 1)
+    return range(min(max(numbers, default=-1) + 1, len(state)))
+
+
+def depth_of(state: Mapping[str, Tensor], *stacks: str) -> int:
+    """Blocks of the deepest one of some stacks, by its prefix."""
+    return max(len(numbers_of(state, stack)) for stack in stacks)
 
 
 def rename(
@@ -60,9 +76,15 @@ def rename(
     missing = sorted(set(names) - set(state))
     if unknown or missing:
         faults = [
-            f"{len(found)} {kind}: {', '.join(found)}"
+            f"{len(found)} {kind}: {_listed(found)}"
             for kind, found in (("unknown", unknown), ("missing", missing))
             if found
         ]
         raise CheckpointError(f"no official checkpoint of {net}: {'; '.join(faults)}")
     return {ours: state[official] for official, ours in names.items()}
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMES
+    listed = ", ".join(printable(name) for name in names[:_MOST_NAMES])
+    return f"{listed} and {more} more" if more > 0 else listed

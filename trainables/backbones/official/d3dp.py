@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from trainables.backbones.d3dp import cosine_alpha_bars
-from trainables.backbones.official._renaming import numbers_of, rename, without_module_prefix
+from trainables.backbones.official._renaming import depth_of, rename, without_module_prefix
 from trainables.backbones.official.mixste import mixste_names
 from trainables.errors import CheckpointError
 
-__all__ = ["OFFICIAL_BUFFERS", "convert_d3dp"]
+__all__ = ["OFFICIAL_BUFFERS", "convert_d3dp", "names_in_d3dp"]
 
 _PREFIX = "pose_estimator."
 _TIME_LAYERS = {"time_mlp.1": "time_expand", "time_mlp.3": "time_shrink"}
@@ -34,6 +34,14 @@ OFFICIAL_BUFFERS = (
 """Tables of the schedule in official checkpoints; we compute them."""
 
 
+def names_in_d3dp(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """Our name by official name of every parameter, of a checkpoint's depth."""
+    names = mixste_names(depth_of(state, f"{_PREFIX}STEblocks", f"{_PREFIX}TTEblocks"))
+    for official, ours in _TIME_LAYERS.items():
+        names |= {f"{official}.{kind}": f"{ours}.{kind}" for kind in ("weight", "bias")}
+    return {f"{_PREFIX}{official}": f"denoiser.{ours}" for official, ours in names.items()}
+
+
 def convert_d3dp(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Give the parameters of an official checkpoint (its entry `model_pos`) our names.
 
@@ -49,14 +57,7 @@ def convert_d3dp(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             it was trained with another schedule than ours.
     """
     state = without_module_prefix(state)
-    depth = max(
-        len(numbers_of(state, f"{_PREFIX}{stack}")) for stack in ("STEblocks", "TTEblocks")
-    )
-    names = mixste_names(depth)
-    for official, ours in _TIME_LAYERS.items():
-        names |= {f"{official}.{kind}": f"{ours}.{kind}" for kind in ("weight", "bias")}
-    names = {f"{_PREFIX}{official}": f"denoiser.{ours}" for official, ours in names.items()}
-    converted = rename(state, names, net="D3DP", dropped=OFFICIAL_BUFFERS)
+    converted = rename(state, names_in_d3dp(state), net="D3DP", dropped=OFFICIAL_BUFFERS)
     bars = state.get("alphas_cumprod")
     if bars is not None:
         _require_our_schedule(bars)
@@ -64,6 +65,11 @@ def convert_d3dp(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _require_our_schedule(bars: Tensor) -> None:
+    if bars.ndim != 1:
+        raise CheckpointError(
+            f"no official checkpoint of D3DP: alphas_cumprod has shape {tuple(bars.shape)}, "
+            "expected one number a step"
+        )
     ours = torch.tensor(cosine_alpha_bars(len(bars)), dtype=torch.float64)
     if not torch.allclose(bars.cpu().double(), ours, rtol=1e-4, atol=0):
         raise CheckpointError(

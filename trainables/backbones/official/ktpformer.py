@@ -14,12 +14,12 @@ from torch import Tensor
 
 from trainables.backbones.official._renaming import (
     BLOCK_NAMES,
-    numbers_of,
+    depth_of,
     rename,
     without_module_prefix,
 )
 
-__all__ = ["FIRST_STAGE", "convert_ktpformer", "ktpformer_names"]
+__all__ = ["FIRST_STAGE", "convert_ktpformer", "ktpformer_names", "names_in_ktpformer"]
 
 FIRST_STAGE: Mapping[str, str] = MappingProxyType(
     {
@@ -75,6 +75,13 @@ def ktpformer_names(depth: int, first_stage: Mapping[str, str] = FIRST_STAGE) ->
     return names
 
 
+def names_in_ktpformer(
+    state: Mapping[str, Tensor], first_stage: Mapping[str, str] = FIRST_STAGE
+) -> dict[str, str]:
+    """`ktpformer_names` of a checkpoint's depth."""
+    return ktpformer_names(depth_of(state, *_STACKS), first_stage)
+
+
 def convert_ktpformer(
     state: Mapping[str, Tensor], *, first_stage: Mapping[str, str] = FIRST_STAGE
 ) -> dict[str, Tensor]:
@@ -92,5 +99,4 @@ def convert_ktpformer(
         CheckpointError: If there are unknown names or names are missing; both are listed.
     """
     state = without_module_prefix(state)
-    depth = max(len(numbers_of(state, stack)) for stack in _STACKS)
-    return rename(state, ktpformer_names(depth, first_stage), net="KTPFormer")
+    return rename(state, names_in_ktpformer(state, first_stage), net="KTPFormer")

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from trainables.backbones.official._renaming import (
     BLOCK_NAMES,
-    numbers_of,
+    depth_of,
     rename,
     without_module_prefix,
 )
 
-__all__ = ["convert_mixste", "mixste_names"]
+__all__ = ["convert_mixste", "mixste_names", "names_in_mixste"]
 
 _STACKS = {"STEblocks": "blocks.spatial_blocks", "TTEblocks": "blocks.temporal_blocks"}
 _LAYERS = {
@@ -42,6 +42,11 @@ def mixste_names(depth: int) -> dict[str, str]:
     return names
 
 
+def names_in_mixste(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """`mixste_names` of a checkpoint's depth."""
+    return mixste_names(depth_of(state, *_STACKS))
+
+
 def convert_mixste(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Give the parameters of an official checkpoint (its entry `model_pos`) our names.
 
@@ -56,5 +61,4 @@ def convert_mixste(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         CheckpointError: If there are unknown names or names are missing; both are listed.
     """
     state = without_module_prefix(state)
-    depth = max(len(numbers_of(state, stack)) for stack in _STACKS)
-    return rename(state, mixste_names(depth), net="MixSTE")
+    return rename(state, names_in_mixste(state), net="MixSTE")

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from trainables.backbones.official._renaming import numbers_of, rename, without_module_prefix
+from trainables.backbones.official._renaming import depth_of, rename, without_module_prefix
 
-__all__ = ["convert_motionagformer", "motionagformer_names"]
+__all__ = ["convert_motionagformer", "motionagformer_names", "names_in_motionagformer"]
 
 _LINEAR = ("weight", "bias")
 _NORM_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -55,6 +55,11 @@ def motionagformer_names(depth: int) -> dict[str, str]:
     }
 
 
+def names_in_motionagformer(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """`motionagformer_names` of a checkpoint's depth."""
+    return motionagformer_names(depth_of(state, "layers"))
+
+
 def convert_motionagformer(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Give the parameters of an official checkpoint (its entry `model`) our names.
 
@@ -69,6 +74,4 @@ def convert_motionagformer(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         CheckpointError: If there are unknown names or names are missing; both are listed.
     """
     state = without_module_prefix(state)
-    return rename(
-        state, motionagformer_names(len(numbers_of(state, "layers"))), net="MotionAGFormer"
-    )
+    return rename(state, names_in_motionagformer(state), net="MotionAGFormer")

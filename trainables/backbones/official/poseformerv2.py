@@ -11,12 +11,12 @@ from torch import Tensor
 
 from trainables.backbones.official._renaming import (
     BLOCK_NAMES,
-    numbers_of,
+    depth_of,
     rename,
     without_module_prefix,
 )
 
-__all__ = ["convert_poseformerv2", "poseformerv2_names"]
+__all__ = ["convert_poseformerv2", "names_in_poseformerv2", "poseformerv2_names"]
 
 _TABLES = ("Spatial_pos_embed", "Temporal_pos_embed", "Temporal_pos_embed_")
 _LAYERS = (
@@ -42,6 +42,11 @@ def poseformerv2_names(depth: int) -> dict[str, str]:
     return {name: name for name in names}
 
 
+def names_in_poseformerv2(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """`poseformerv2_names` of a checkpoint's depth."""
+    return poseformerv2_names(depth_of(state, "Spatial_blocks", "blocks"))
+
+
 def convert_poseformerv2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Give the parameters of an official checkpoint (its entry `model_pos`) our names.
 
@@ -56,5 +61,4 @@ def convert_poseformerv2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         CheckpointError: If there are unknown names or names are missing; both are listed.
     """
     state = without_module_prefix(state)
-    depth = max(len(numbers_of(state, stack)) for stack in ("Spatial_blocks", "blocks"))
-    return rename(state, poseformerv2_names(depth), net="PoseFormerV2")
+    return rename(state, names_in_poseformerv2(state), net="PoseFormerV2")

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from trainables.backbones.official._renaming import numbers_of, rename, without_module_prefix
+from trainables.backbones.official._renaming import depth_of, rename, without_module_prefix
 from trainables.errors import CheckpointError
 
-__all__ = ["convert_masked_pstmo", "convert_pstmo", "masked_pstmo_names", "pstmo_names"]
+__all__ = ["convert_masked_pstmo", "convert_pstmo", "masked_pstmo_names", "names_in_pstmo"]
+__all__ += ["pstmo_names"]
 
 _LINEAR = ("weight", "bias")
 _BATCH_NORM = (*_LINEAR, "running_mean", "running_var", "num_batches_tracked")
@@ -67,6 +68,14 @@ def masked_pstmo_names(depth: int) -> dict[str, str]:
     }
 
 
+def names_in_pstmo(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """`pstmo_names` of a checkpoint's depths."""
+    return pstmo_names(
+        depth_of(state, "Transformer.model.layers"),
+        depth_of(state, "Transformer_reduce.model.layers"),
+    )
+
+
 def convert_pstmo(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Give the parameters of an official checkpoint our names and shapes.
 
@@ -82,9 +91,7 @@ def convert_pstmo(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             what is a linear map here is none there.
     """
     state = without_module_prefix(state)
-    depth = len(numbers_of(state, "Transformer.model.layers"))
-    strided = len(numbers_of(state, "Transformer_reduce.model.layers"))
-    return _as_linear(rename(state, pstmo_names(depth, strided), net="P-STMO"))
+    return _as_linear(rename(state, names_in_pstmo(state), net="P-STMO"))
 
 
 def convert_masked_pstmo(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -100,7 +107,7 @@ def convert_masked_pstmo(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         CheckpointError: As `convert_pstmo`.
     """
     state = without_module_prefix(state)
-    depth = len(numbers_of(state, "Transformer.model.layers"))
+    depth = depth_of(state, "Transformer.model.layers")
     return _as_linear(rename(state, masked_pstmo_names(depth), net="P-STMO's pre-training"))
 
 
