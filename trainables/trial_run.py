@@ -16,8 +16,7 @@ from trainables.checkpoint import Checkpoint, CheckpointStore, load_checkpoint
 from trainables.config import TrainingConfig
 from trainables.data.dataset import PoseDataset
 from trainables.errors import CheckpointError, NonFiniteError, TrainableError
-from trainables.seal.device_data import load_split
-from trainables.seal.evaluate import report_poses
+from trainables.seal.evaluate import report_split
 from trainables.seal.lifting import final_lifting
 from trainables.seal.pretraining import pretrained_state
 from trainables.seal.monitor import require_finite
@@ -278,9 +277,8 @@ def evaluate_checkpoint(
         )
     pose_net = build_backbone(config, dataset.skeleton)
     pose_net.load_state_dict(found.state["pose_net"])
-    data = load_split(dataset, split, device=device, dtype=torch.float32)
-    pose_net = pose_net.to(device)
-    report = report_poses(pose_net, data, dataset.skeleton, final_lifting(config))
+    lifting = final_lifting(config)
+    report = report_split(pose_net.to(device), dataset, split, lifting, device=device)
     metrics = dict(report.figures)
     named = {f"{split}_{name}": value for name, value in metrics.items()}
     epoch, step = int(found.state["epoch"]), int(found.state["step"])

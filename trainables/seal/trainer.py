@@ -16,7 +16,7 @@ from trainables.data.dataset import PoseDataset
 from trainables.errors import CheckpointError, NonFiniteError
 from trainables.seal.batches import Batch, TrainingBatches, run_steps
 from trainables.seal.device_data import load_split
-from trainables.seal.evaluate import evaluate_energies, evaluate_poses, report_poses
+from trainables.seal.evaluate import evaluate_energies, evaluate_poses, report_split
 from trainables.seal.lifting import final_lifting, validation_lifting, window_of
 from trainables.seal.monitor import StepMonitor, require_finite
 from trainables.seal.pretraining import pretrained_state
@@ -143,9 +143,14 @@ class SealTrainer:
             DataError: If the data set has no such split.
             NonFiniteError: If a metric is NaN or infinite.
         """
-        data = load_split(self._dataset, split, device=self._device, dtype=self._dtype)
-        lifting = final_lifting(self.config)
-        report = report_poses(self.pose_net, data, self._dataset.skeleton, lifting)
+        report = report_split(
+            self.pose_net,
+            self._dataset,
+            split,
+            final_lifting(self.config),
+            device=self._device,
+            dtype=self._dtype,
+        )
         metrics = dict(report.figures)
         named = {f"{split}_{name}": value for name, value in metrics.items()}
         require_finite(named, epoch=self.epoch, step=self.step, last_finite={})
