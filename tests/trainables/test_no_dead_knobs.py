@@ -23,6 +23,7 @@ from search_spaces.params import Parameter
 from tests.trainables.data.h36m_writer import make_positions, make_views, write_folder
 from tests.trainables.seal.conftest import SMALL_NETS
 from tests.trainables.small_trainings import (
+    DATASET,
     NO_LOSS_NET,
     PARTS,
     SMALL_BACKBONES,
@@ -40,6 +41,7 @@ from trainables.config import (
 )
 from trainables.data.loading import load_dataset
 from trainables.loss_nets import LOSS_NETS
+from trainables.seal.trainer import SealTrainer
 from tuner.wiring.checks import DECIDED_DATA
 
 
@@ -72,6 +74,7 @@ CLIPS: Fields = {"data": {"frames": 5}, "window_weight": 1.0}
 NEGATIVES = tuple(name for name in get_args(NegativesName) if name != "hypotheses")
 """Those of every net."""
 
+SAMPLED: Fields = {**of_backbone("d3dp"), "negatives": "hypotheses", "objective": "nce"}
 KNOBS = (
     Knob("backbone_options", ({"channels": 16}, {"channels": 16, "dropout": 0.6})),
     Knob("loss_net_options", ({"hidden": 16}, {"hidden": 16, "stages": 1})),
@@ -82,6 +85,10 @@ KNOBS = (
     # of several negatives the margin counts the worst one only: at first the prediction, always
     *_pairs("negatives", NEGATIVES, epochs=6),
     *_pairs("negatives", NEGATIVES, objective="nce"),
+    *_pairs("negatives", ("hypotheses", *NEGATIVES), objective="nce", **of_backbone("d3dp")),
+    Knob("num_hypotheses", (2, 3), SAMPLED),
+    Knob("hypothesis_iterations", (1, 2), SAMPLED),
+    Knob("hard_negatives", (False, True), SAMPLED),
     Knob("num_perturbations", (2, 3), {"negatives": "perturbation"}),
     Knob("num_perturbations", (2, 3), {"pair_weight": 1.0}),
     Knob("perturbation_radius", (0.02, 0.1), {"negatives": "both", "objective": "nce"}),
@@ -139,9 +146,17 @@ KNOBS = (
 CHOICES = (
     Knob("select_on", ("val", "test")),
     Knob("eval_flip", (False, True)),
+    Knob("zero_root", (False, True)),
     Knob("data.max_eval_poses", (None, 3)),
 )
 """Fields that leave the training alone and change what it is judged by."""
+
+FINAL_TEST = (
+    Knob("test_hypotheses", (1, 3), of_backbone("d3dp")),
+    Knob("test_iterations", (1, 2), of_backbone("d3dp")),
+    Knob("test_windows", ("touching", "sliding"), of_backbone("mixste")),
+)
+"""Fields that leave training and choice alone and change what the winner is reported with."""
 
 COVERED_ELSEWHERE = {
     # must change no bit: test_less_memory.py holds it, and that less is kept
@@ -175,12 +190,26 @@ def test_a_field_of_the_choice_changes_the_objective_alone(knob: Knob) -> None:
     assert first[1] != second[1]
 
 
+@pytest.mark.parametrize("knob", FINAL_TEST, ids=lambda knob: knob.name)
+def test_a_field_of_the_final_test_changes_that_alone(knob: Knob) -> None:
+    torch.set_num_threads(1)
+    validated, tested = [], []
+    for value in knob.values:
+        config = configuration({**knob.context, knob.field: value, "epochs": 1})
+        trainer = SealTrainer(config, DATASET, device=torch.device("cpu"))
+        figures = trainer.run_epoch()
+        validated.append({n: v for n, v in figures.items() if not n.endswith("_s")})
+        tested.append(trainer.evaluate("test")["mpjpe_mm"])
+    assert validated[0] == validated[1]
+    assert tested[0] != tested[1]
+
+
 def test_every_field_has_a_case() -> None:
     fields = set(TrainingConfig.model_fields) - {"pretraining"}
     for part in PARTS:
         inner = type(TrainingConfig.model_fields[part].default).model_fields
         fields |= {f"{part}.{name}" for name in inner}
-    covered = {knob.field for knob in (*KNOBS, *CHOICES)} | COVERED_ELSEWHERE
+    covered = {knob.field for knob in (*KNOBS, *CHOICES, *FINAL_TEST)} | COVERED_ELSEWHERE
     assert fields == covered | {"data.content_hash"}
     assert "content_hash" in DECIDED_DATA  # nobody can set it: it is that of the data
 
@@ -227,6 +256,11 @@ OFF_BY_DEFAULT: Mapping[str, tuple[Any, Fields]] = {
     "window_frames": (4, {}),
     "window_shift": (2, {}),
     "hard_negatives": (True, {}),
+    "num_hypotheses": (3, {}),
+    "hypothesis_iterations": (2, {}),
+    "test_hypotheses": (2, {}),
+    "test_iterations": (2, {}),
+    "test_windows": ("sliding", {}),
 }
 
 
