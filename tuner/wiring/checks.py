@@ -15,8 +15,8 @@ from trainables.data.dataset import PoseDataset
 from trainables.errors import ShapeError, TrainableError
 from trainables.seal.device_data import middle_frames
 from trainables.seal.lifting import window_of
+from trainables.seal.masked_net import build_masked_net
 from trainables.seal.objectives import pose_loss
-from trainables.seal.pretraining import build_masked_net
 from tuner.errors import ConfigurationError
 from tuner.greedy_config import describe_faults
 

@@ -17,14 +17,9 @@ from trainables.checkpoint import CheckpointStore
 from trainables.config import TrainingConfig
 from trainables.data.dataset import PoseDataset
 from trainables.errors import CheckpointError, NonFiniteError, TrainableError
-from trainables.seal.pretraining import (
-    LOSS,
-    PretrainingWatch,
-    build_masked_net,
-    pretrain,
-    pretrained_state,
-    pretraining_fingerprint,
-)
+from trainables.seal.masked_net import build_masked_net, pretraining_fingerprint
+from trainables.seal.pretraining import PretrainingWatch, pretrain, pretrained_state
+from trainables.seal.pretraining_run import LOSS
 from trainables.seal.trainer import SealTrainer
 from trainables.skeletons import H36M_17
 from trainables.trial_run import TrialRun
@@ -305,3 +300,20 @@ def test_of_two_processes_one_trains_and_the_other_waits(
         worker.join(timeout=120)
         assert worker.exitcode == 0
     assert (tmp_path / "trained").read_text().split() == ["1", "2", "3", "4"]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_cuda_it_goes_on_with_the_same_bits(
+    config: TrainingConfig, tiny_dataset: PoseDataset, tmp_path: Path
+) -> None:
+    cuda = torch.device("cuda", 0)
+    whole = pretrain(config, tiny_dataset, store=None, device=cuda)
+    store = CheckpointStore(tmp_path)
+    for stop in range(1, EPOCHS):
+
+        def on_epoch(epoch: int, figures: Mapping[str, float], stop: int = stop) -> bool:
+            return epoch == stop
+
+        pretrain(config, tiny_dataset, store=store, device=cuda, on_epoch=on_epoch)
+    assert_same(whole.state, pretrain(config, tiny_dataset, store=store, device=cuda).state)
