@@ -5,20 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 
 from search_spaces import load_space, space_names
 from tests.trainables.seal.conftest import tiny_dataset
+from trainables.backbones import BACKBONES
 from trainables.config import LOSS_NET_FIELDS, BackboneName, InputMechanism, TrainingConfig
 from trainables.data.dataset import PoseDataset
 from tuner.errors import ConfigurationError
 from tuner.greedy_config import GreedyConfig, parse_greedy_config
-from tuner.presets import PRESETS
 from tuner.protocol.stages import Stage
 from tuner.records import TrialSpec
 from tuner.wiring import plan as planning
 from tuner.wiring import training_plan
-from tuner.wiring.cost import describe_plan
+from tuner.wiring.cost import describe_plan, smaller_training
 from tuner.wiring.plan import Plan, default_space, plan_greedy
 from tuner.wiring.space_checks import example_params
 from tuner.wiring.training_plan import plan_training
@@ -226,8 +227,10 @@ def test_the_inputs_are_those_that_the_training_knows() -> None:
 @pytest.mark.parametrize("backbone", get_args(BackboneName))
 def test_a_preset_takes_the_space_of_the_backbone_where_there_is_one(backbone: str) -> None:
     assert default_space(asked(backbone=backbone, preset="paper")) == f"{backbone}-paper"
-    for preset in ("quick", "standard"):
-        assert default_space(asked(backbone=backbone, preset=preset)) == PRESETS[preset].space
+    assert default_space(asked(backbone=backbone, preset="quick")) == "quick"
+    several = not BACKBONES[backbone].recipe.single_frame  # type: ignore[index] # a name of a net
+    own = f"{backbone}-standard" if several else "standard"
+    assert default_space(asked(backbone=backbone, preset="standard")) == own
     assert f"{backbone}-wide" in space_names()
 
 
@@ -235,6 +238,38 @@ def test_the_plan_s_cost_is_that_of_the_space() -> None:
     cost = describe_plan(plan(space="negatives", overrides={"steps_per_epoch": 2}))
     assert [stage["trials"] for stage in cost["stages"]] == [6, 16, 8]
     assert cost["stages"][1]["tunes"] == list(load_space("negatives").stages["lr_l"].names)
+
+
+def test_steps_are_those_of_clips(tiny_dataset: PoseDataset) -> None:
+    """A full epoch has every clip, and with `flip=double` its mirror image."""
+    options = {"frames": 3, "width": 8, "depth": 1, "heads": 2}
+    fields = {"batch_size": 4, "steps_per_epoch": None, "epochs": 2, "energy_poses": None}
+    found = asked(backbone="mixste")
+    overrides = {"backbone_options": options, "loss_net_options": {"hidden": 8}, **fields}
+    found = found.model_copy(update={"overrides": overrides})
+    poses = np.bincount(tiny_dataset.splits["train"].sequence)
+    clips = {step: sum(-(-count // step) for count in poses.tolist()) for step in (3, 1)}
+    for step, flips in ((3, 1), (3, 2), (1, 1)):
+        flip = "double" if flips == 2 else "none"
+        changed = {**overrides, "data": {"clip_step": step}, "flip": flip}
+        cost = describe_plan(plan_greedy(found.model_copy(update={"overrides": changed})))
+        steps = -(-flips * clips[step] // 4)
+        assert {stage["steps"] for stage in cost["stages"]} == {2 * steps}
+
+
+def test_long_clips_are_timed_by_shorter_ones_on_a_processor() -> None:
+    net = {"backbone_options": {"width": 8, "depth": 1, "heads": 2}}
+    config = plan_greedy(
+        asked(backbone="mixste", preset="paper").model_copy(
+            update={"overrides": {**net, "loss_net_options": {"hidden": 8}}}
+        )
+    ).training
+    short, factor = smaller_training(config)
+    assert (config.batch_size, config.data.frames) == (4, 243)
+    assert (short.batch_size, short.data.frames, short.backbone_options["frames"]) == (2, 27, 27)
+    assert factor == 2 * 9
+    single = plan().training
+    assert smaller_training(single) == (single, 1.0)
 
 
 def test_a_field_that_is_set_and_one_that_is_searched_make_the_same_training(

@@ -84,6 +84,14 @@ class TrainingBatches:
         if config.uses_energy and config.hard_negatives:
             self._views = load_views(dataset, "train", device=device, dtype=dtype)
 
+    @property
+    def per_epoch(self) -> int:
+        """Batches of one pass."""
+        images = 2 if self._config.flip == "double" else 1
+        whole, rest = divmod(images * self._clips, self._config.batch_size)
+        batches = whole + (rest >= _MIN_BATCH or whole == 0)
+        return min(batches, self._config.steps_per_epoch or batches)
+
     def epoch(self, *names: str | int) -> Iterator[Batch]:
         """The batches of one pass, in the random order of a named stream of the seed."""
         stream = generator(self._config.seed, *names)

@@ -78,7 +78,13 @@ def train(
     preset: PresetOption = None,
     epochs: EpochsOption = None,
     lr_p: Annotated[
-        float | None, option("--lr-p", "Learning rate of the pose-net [default: 1e-3].", TRAINING)
+        float | None,
+        option(
+            "--lr-p",
+            "Learning rate of the pose-net [default: its authors'; 1e-3 for single frames and "
+            "the small nets of quick].",
+            TRAINING,
+        ),
     ] = None,
     lr_l: Annotated[
         float | None, option("--lr-l", "Learning rate of the loss-net [default: 1e-4].", TRAINING)

@@ -17,7 +17,7 @@ from tuner.protocol.stages import Protocol, build_greedy_protocol
 from tuner.settings import data_cache
 from tuner.wiring.checks import check_nets, collect, refuse_decided, unknown_names
 from tuner.wiring.data_notes import data_notes
-from tuner.wiring.preset_fields import preset_training
+from tuner.wiring.preset_fields import preset_notes, preset_training
 from tuner.wiring.pretraining_fields import with_pretraining_seed
 from tuner.wiring.space_checks import check_stages, validated_training
 
@@ -49,8 +49,9 @@ class Plan:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What to know of the data, one line each."""
-        return data_notes(self.dataset, self.training)
+        """What to know of the net and the data, one line each."""
+        of_net = preset_notes(self.config.preset, self.training, self.dataset.skeleton)
+        return (*of_net, *data_notes(self.dataset, self.training))
 
 
 def plan_greedy(config: GreedyConfig) -> Plan:
@@ -132,8 +133,8 @@ def _training_config(
     }
     if config.epochs is not None:
         fields["epochs"] = config.epochs
-    return validated_training(fields, space)
     fields = with_pretraining_seed(fields, overrides.get("pretraining"), seed=config.seed)
+    return validated_training(fields, space)
 
 
 def _tuned(space: GreedySpace) -> set[str]:

@@ -26,7 +26,7 @@ from tuner.records import TrialSpec
 from tuner.settings import Locations, data_cache
 from tuner.wiring.checks import DECIDED_DATA, check_nets, collect, refuse_decided, unknown_names
 from tuner.wiring.data_notes import data_notes
-from tuner.wiring.preset_fields import preset_training
+from tuner.wiring.preset_fields import default_rate, preset_notes, preset_training
 from tuner.wiring.pretraining_fields import with_pretraining_seed
 from tuner.wiring.training_request import DEFAULT_ALPHA, DEFAULT_LR_L, TrainingRequest
 
@@ -67,8 +67,9 @@ class TrainingPlan:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What to know of the data, one line each."""
-        return data_notes(self.dataset, self.training)
+        """What to know of the net and the data, one line each."""
+        of_net = preset_notes(self.request.preset, self.training, self.dataset.skeleton)
+        return (*of_net, *data_notes(self.dataset, self.training))
 
 
 def plan_training(request: TrainingRequest) -> TrainingPlan:
@@ -161,7 +162,7 @@ def _training_config(request: TrainingRequest, content_hash: str) -> TrainingCon
     fields |= {
         "backbone": request.backbone,
         "loss_net": request.loss_net,
-        "lr_p": request.lr_p,
+        "lr_p": request.lr_p or default_rate(preset, request.backbone, request.dataset),
         "seed": request.seed,
         "select_on": request.select_on,
         "data": {
@@ -176,8 +177,8 @@ def _training_config(request: TrainingRequest, content_hash: str) -> TrainingCon
         fields["alpha"] = DEFAULT_ALPHA if request.alpha is None else request.alpha
     options = {n: getattr(request, n) for n in ("objective", "input", "epochs")}
     fields |= {name: value for name, value in options.items() if value is not None}
-    return TrainingConfig.model_validate(fields)
     fields = with_pretraining_seed(fields, overrides.get("pretraining"), seed=request.seed)
+    return TrainingConfig.model_validate(fields)
 
 
 def _trial_spec(training: TrainingConfig) -> TrialSpec:

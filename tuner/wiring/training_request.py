@@ -16,13 +16,9 @@ from tuner.wiring.checks import unknown_names
 __all__ = [
     "DEFAULT_ALPHA",
     "DEFAULT_LR_L",
-    "DEFAULT_LR_P",
     "TrainingRequest",
     "parse_training_request",
 ]
-
-DEFAULT_LR_P = 1e-3
-"""Learning rate of VideoPose3D's authors."""
 
 DEFAULT_LR_L = 1e-4
 """One of the values of the paper's Table 8."""
@@ -38,7 +34,7 @@ class TrainingRequest(TrainingOptions):
         loss_net: Loss-net; `none` trains the pose-net alone.
         objective: What the loss-net is trained with; None for the default.
         input: How the loss-net sees 2D and 3D; None for the default.
-        lr_p: Learning rate of the pose-net.
+        lr_p: Learning rate of the pose-net; None for that of the net's authors.
         lr_l: Learning rate of the loss-net; None for the default.
         alpha: Energy weight; None for the default.
     """
@@ -46,7 +42,7 @@ class TrainingRequest(TrainingOptions):
     loss_net: Literal["none", "graph", "mlp"] = "graph"
     objective: str | None = None
     input: str | None = None
-    lr_p: float = Field(default=DEFAULT_LR_P, gt=0)
+    lr_p: float | None = Field(default=None, gt=0)
     lr_l: float | None = Field(default=None, gt=0)
     alpha: float | None = Field(default=None, gt=0)
 

@@ -28,7 +28,6 @@ from tuner.wiring.training_record import TrainingResult
 from tuner.wiring.training_request import (
     DEFAULT_ALPHA,
     DEFAULT_LR_L,
-    DEFAULT_LR_P,
     parse_training_request,
 )
 
@@ -152,7 +151,7 @@ def test_json_says_what_was_trained_and_how_well(call: Call) -> None:
     assert (found["name"], found["state"], found["epochs"]) == ("demo", "finished", 2)
     config = found["config"]
     assert (config["lr_p"], config["lr_l"], config["alpha"]) == (
-        *(DEFAULT_LR_P, DEFAULT_LR_L, DEFAULT_ALPHA),
+        *(1e-3, DEFAULT_LR_L, DEFAULT_ALPHA),
     )
     assert config["loss_net"] == "graph"
     assert (found["select_on"], found["model"], found["competes"]) == ("val", None, False)
