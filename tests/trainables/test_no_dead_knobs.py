@@ -75,6 +75,7 @@ NEGATIVES = tuple(name for name in get_args(NegativesName) if name != "hypothese
 """Those of every net."""
 
 SAMPLED: Fields = {**of_backbone("d3dp"), "negatives": "hypotheses", "objective": "nce"}
+PRETRAINED: Fields = {**of_backbone("pstmo"), "pretraining": {"epochs": 1, "lr": 1e-3}}
 KNOBS = (
     Knob("backbone_options", ({"channels": 16}, {"channels": 16, "dropout": 0.6})),
     Knob("loss_net_options", ({"hidden": 16}, {"hidden": 16, "stages": 1})),
@@ -132,6 +133,12 @@ KNOBS = (
     Knob("seed", (0, 1)),
     *_pairs("flip", ("none", "double", "random")),
     Knob("flip", ("double", "random"), NO_LOSS_NET),
+    Knob("pretraining.epochs", (0, 1), of_backbone("pstmo")),
+    Knob("pretraining.epochs", (1, 2), PRETRAINED),
+    Knob("pretraining.lr", (1e-3, 2e-3), PRETRAINED),
+    Knob("pretraining.masked_frames", (0.4, 0.7), PRETRAINED),
+    Knob("pretraining.masked_joints", (2, 3), PRETRAINED),
+    Knob("pretraining.seed", (0, 1), PRETRAINED),
     Knob("data.clip_step", (1, 3), {"data": {"frames": 3}}),
     Knob("data.frames", (1, 3)),
     Knob("data.frames", (1, 3), NO_LOSS_NET),
