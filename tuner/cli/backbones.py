@@ -102,6 +102,7 @@ def _rows() -> list[dict[str, Any]]:
                 "official_pose_loss": entry.official_pose_loss,
                 "official_recipe": entry.recipe.text,
                 "lr_p": entry.recipe.lr_p,
+                "lr_p_by_dataset": dict(entry.recipe.lr_p_by_dataset),
                 "recipe": {**entry.recipe.fields, **entry.recipe.budget},
                 "recipe_by_dataset": dict(entry.recipe.by_dataset),
                 "published": {

@@ -196,7 +196,7 @@ def _config(request: ImportRequest, dataset: str, chosen: Mapping[str, Any]) -> 
     fields |= {
         "backbone": request.backbone,
         "loss_net": "none",
-        "lr_p": BACKBONES[_known(request.backbone)].recipe.lr_p,
+        "lr_p": BACKBONES[_known(request.backbone)].recipe.rate(dataset),
         "data": {**fields["data"], "name": dataset, "keypoints": request.keypoints},
     }
     try:

@@ -107,6 +107,7 @@ def test_backbones_name_their_recipes(call: Call) -> None:
         for own in row["recipe_by_dataset"].values():
             assert set(own) <= set(TrainingConfig.model_fields)
     assert (rows["mixste"]["lr_p"], rows["mixste"]["recipe"]["epochs"]) == (4e-5, 120)
+    assert rows["poseformerv2"]["lr_p_by_dataset"] == {"mpi_inf_3dhp": 7e-4}
     single = [row["recipe"] for row in rows.values() if row["frames"] == 1]
     assert {(r["batch_size"], r["epochs"]) for r in single} == {(1024, 50)}
     assert rows["videopose"]["recipe_by_dataset"]["h3wb"] == {"batch_size": 64, "epochs": 200}

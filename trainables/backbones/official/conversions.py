@@ -158,8 +158,8 @@ CONVERSIONS: Mapping[BackboneName, Conversion] = MappingProxyType(
             differences=(
                 "hypotheses come from noise that all clips and calls share, so that they are a "
                 "function of the input; the release draws anew",
-                "on MPI-INF-3DHP its authors use the annotation annot3: set "
-                "data.annotation=annot3 for them",
+                "on MPI-INF-3DHP its authors use the annotation of true size, "
+                "data.annotation=annot3",
                 _WINDOWS_TWICE,
             ),
         ),
