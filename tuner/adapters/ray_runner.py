@@ -36,6 +36,9 @@ from tuner.records import TrialRequest, TrialSpec
 __all__ = ["RayTuneRunner"]
 
 _POLL_S = 0.2
+_PRETRAINING_FAILED = (
+    "the pre-training failed (a lower pretraining.lr may help; pretraining.epochs=0 leaves it out)"
+)
 
 
 class RayTuneRunner:
@@ -170,7 +173,7 @@ class RayTuneRunner:
             try:
                 ending = "in the pre-training, which goes on from its last epoch"
                 _wait_for([future], guard, ending, meanwhile=tell)
-                figures: dict[str, Any] = _result_of(future, "the pre-training failed")
+                figures: dict[str, Any] = _result_of(future, _PRETRAINING_FAILED)
             finally:
                 tell()
             return figures

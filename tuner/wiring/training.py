@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 
 from trainables.checkpoint import CheckpointStore
-from trainables.errors import TrainableError
+from trainables.errors import NonFiniteError, TrainableError
 from trainables.seal.pretraining import PretrainingWatch, pretrain
 from trainables.skeletons.description import skeleton_reference
 from trainables.trial_run import TrialRun, restore_best
@@ -255,13 +255,16 @@ class _Training:
 
             for epoch, figures in PretrainingWatch(training, self.store).new_epochs():
                 shown.on_epoch(epoch, figures)  # of an earlier life
-            result = pretrain(
-                training,
-                self.plan.dataset,
-                store=self.store,
-                device=self.device,
-                on_epoch=on_epoch,
-            )
+            try:
+                result = pretrain(
+                    training,
+                    self.plan.dataset,
+                    store=self.store,
+                    device=self.device,
+                    on_epoch=on_epoch,
+                )
+            except NonFiniteError as error:
+                raise TrainableError(f"{error}; try a lower pretraining.lr") from error
             if result.finished:
                 shown.finish(result.summary())
         return result.finished and not guard.received
