@@ -22,6 +22,7 @@ from trainables.data.dataset import PoseDataset
 from trainables.data.loading import load_dataset
 from trainables.errors import NonFiniteError
 from trainables.seal.device_data import load_split
+from trainables.seal.lifting import Lifting, lift_split
 from trainables.seal.trainer import SealTrainer
 from tuner.records import TRAINING_VERSION, digest
 from tuner.settings import data_cache
@@ -57,8 +58,9 @@ class Trainings:
     def configuration(
         self, fields: Mapping[str, Any], *, seed: int, epochs: int
     ) -> TrainingConfig:
-        """What is trained: fields on the data, whose content is part of it."""
-        return TrainingConfig(**{**fields, "seed": seed, "epochs": epochs, "data": self._data})
+        """What is trained: fields, those of `data` beside where the data come from."""
+        data = {**self._data.model_dump(), **fields.get("data", {})}
+        return TrainingConfig(**{**fields, "seed": seed, "epochs": epochs, "data": data})
 
     def run(self, configs: list[TrainingConfig]) -> list[dict[str, Any]]:
         """Results in order; only what is not kept is trained."""
@@ -156,18 +158,24 @@ def _energies(trainer: SealTrainer, dataset: PoseDataset) -> dict[str, Any] | No
     """Mean energies on test poses: truth, prediction, and truth with noise."""
     if trainer.loss_net is None:
         return None
-    whole = load_split(dataset, "test", device=torch.device("cpu"), dtype=torch.float32)
-    batch = whole.gather(whole.evenly_spaced(ENERGY_POSES))
     pose_net, loss_net = trainer.pose_net.eval(), trainer.loss_net.eval()
-    noise = torch.randn(batch.y.shape, generator=torch.Generator().manual_seed(0)) / 1000.0
-    root = dataset.skeleton.root
-    noise[:, :, root] = 0.0  # the truth is relative to the root
-    truth = loss_net(batch.x, batch.y)
-    pred = loss_net(batch.x, pose_net(batch.x))
-    noisy = {f"{mm:g}": loss_net(batch.x, batch.y + mm * noise).mean().item() for mm in NOISE_MM}
+    lifted = lift_split(
+        pose_net,
+        load_split(dataset, "test", device=torch.device("cpu"), dtype=torch.float32),
+        dataset.skeleton,
+        Lifting(zero_root=trainer.config.zero_root),
+        batch_size=ENERGY_POSES,
+        limit=ENERGY_POSES,
+    )
+    parts = [(part.poses.x, part.poses.y, part.pred.unsqueeze(1)) for part in lifted]
+    x, y, pred = (torch.cat(found) for found in zip(*parts, strict=True))
+    noise = torch.randn(y.shape, generator=torch.Generator().manual_seed(0)) / 1000.0
+    noise[:, :, dataset.skeleton.root] = 0.0  # the truth is relative to the root
+    energy_true, energy_pred = loss_net(x, y), loss_net(x, pred)
+    noisy = {f"{mm:g}": loss_net(x, y + mm * noise).mean().item() for mm in NOISE_MM}
     return {
-        "truth": truth.mean().item(),
-        "pred": pred.mean().item(),
-        "ordered_percent": 100.0 * (truth < pred).float().mean().item(),
+        "truth": energy_true.mean().item(),
+        "pred": energy_pred.mean().item(),
+        "ordered_percent": 100.0 * (energy_true < energy_pred).float().mean().item(),
         "noisy": noisy,
     }

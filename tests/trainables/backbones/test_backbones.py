@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any, get_args
 
@@ -10,17 +11,29 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tests.trainables.small_trainings import SMALL_BACKBONES
 from trainables.backbones import BACKBONES, SimpleBaseline, VideoPose
 from trainables.config import BackboneName
 from trainables.errors import ShapeError
+from trainables.seal.lifting import window_of
+from trainables.seal.training_pass import training_pass
 from trainables.skeletons import H3WB_133, H36M_17, MPI_INF_3DHP_17, Skeleton
 
 NAMES: tuple[BackboneName, ...] = get_args(BackboneName)
+SINGLE_FRAME = tuple(name for name, entry in BACKBONES.items() if entry.recipe.single_frame)
 
 
 def build(name: BackboneName, skeleton: Skeleton = H36M_17, **options: Any) -> nn.Module:
     entry = BACKBONES[name]
     return entry.build(**entry.joint_arguments(skeleton), **options)
+
+
+def build_small(
+    name: BackboneName, skeleton: Skeleton = H36M_17, **options: Any
+) -> tuple[nn.Module, int]:
+    """A small net, and the frames of the clips that it takes."""
+    small = {**SMALL_BACKBONES[name], **options}
+    return build(name, skeleton, **small), small.get("frames", 2)
 
 
 def weyl(*shape: int) -> Tensor:
@@ -59,12 +72,25 @@ def test_every_configurable_backbone_is_registered() -> None:
         ("semgcn", MPI_INF_3DHP_17, 267_373),
         # ten convolutions have 133 + 2·132 edge logits instead of 17 + 2·16
         ("semgcn", H3WB_133, 267_373 + 10 * (397 - 49)),
+        ("mixste", H36M_17, 33_783_811),
+        ("pstmo", H36M_17, 5_527_142),
+        ("poseformerv2", H36M_17, 14_355_739),
+        ("d3dp", H36M_17, 34_835_459),
+        ("ktpformer", H36M_17, 35_213_430),
+        ("motionagformer", H36M_17, 18_998_687),
+        ("mixste", MPI_INF_3DHP_17, 33_783_811),
+        ("pstmo", MPI_INF_3DHP_17, 5_527_142),
+        ("poseformerv2", MPI_INF_3DHP_17, 14_355_739),
+        ("d3dp", MPI_INF_3DHP_17, 34_835_459),
+        ("ktpformer", MPI_INF_3DHP_17, 35_213_430),
+        ("motionagformer", MPI_INF_3DHP_17, 18_998_687),
     ],
 )
 def test_parameter_counts_of_the_official_classes(
     name: BackboneName, skeleton: Skeleton, expected: int
 ) -> None:
-    count = sum(p.numel() for p in build(name, skeleton).parameters())
+    with torch.device("meta"):
+        count = sum(p.numel() for p in build(name, skeleton).parameters())
     assert count == expected == BACKBONES[name].parameters[skeleton.num_joints]
     assert count == BACKBONES[name].count_parameters(skeleton)
 
@@ -155,7 +181,7 @@ def test_videopose_sees_the_centre_of_its_window() -> None:
     assert not torch.equal(net(x), net(changed))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SINGLE_FRAME)
 def test_frames_are_lifted_independently(name: BackboneName) -> None:
     torch.manual_seed(0)
     net = build(name, channels=16).eval()
@@ -167,9 +193,12 @@ def test_frames_are_lifted_independently(name: BackboneName) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_dropout_acts_in_training_only(name: BackboneName) -> None:
     torch.manual_seed(0)
-    net = build(name, channels=64, dropout=0.5)
-    x = torch.randn(8, 1, 17, 2)
-    assert not torch.equal(net(x), net(x))
+    taken = inspect.signature(BACKBONES[name].build).parameters
+    option = "dropout" if "dropout" in taken else "drop_path"
+    net, frames = build_small(name, H36M_17, **{option: 0.5})
+    x, target = torch.randn(8, frames, 17, 2), torch.randn(8, frames, 17, 3)
+    first, second = (training_pass(net.train(), x, target).pred for _ in range(2))
+    assert not torch.equal(first, second)
     net.eval()
     assert torch.equal(net(x), net(x))
 
@@ -184,11 +213,12 @@ def test_simplebaseline_weights_are_kaiming_normal() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_whole_bodies_are_lifted(name: BackboneName) -> None:
-    net = build(name, H3WB_133, channels=8)
-    assert net(torch.randn(3, 2, 133, 2)).shape == (3, 2, 133, 3)
+    net, frames = build_small(name, H3WB_133)
+    outputs = window_of(net).outputs(frames)
+    assert net(torch.randn(3, frames, 133, 2)).shape == (3, outputs, 133, 3)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SINGLE_FRAME)
 def test_every_weight_is_trained_except_biases_before_batch_norm(name: BackboneName) -> None:
     torch.manual_seed(0)
     net = build(name, channels=16, dropout=0.0).double()
@@ -210,9 +240,18 @@ def test_every_weight_is_trained_except_biases_before_batch_norm(name: BackboneN
 
 @pytest.mark.parametrize("name", NAMES)
 def test_wrong_shapes_are_refused_with_both_shapes(name: BackboneName) -> None:
-    net = build(name, channels=8)
-    with pytest.raises(ShapeError, match=r"\(B, T, 17, 2\), got \(2, 1, 16, 2\)"):
-        net(torch.zeros(2, 1, 16, 2))
+    net, frames = build_small(name)
+    with pytest.raises(ShapeError, match=rf"\(B, T, 17, 2\), got \(2, {frames}, 16, 2\)"):
+        net(torch.zeros(2, frames, 16, 2))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in SINGLE_FRAME])
+def test_clips_shorter_than_the_window_are_refused_with_the_cure(name: BackboneName) -> None:
+    net, frames = build_small(name)
+    with pytest.raises(
+        ShapeError, match=rf"clips of .*{frames}.*set data.frames={frames}, or build"
+    ):
+        net(torch.zeros(2, 1, 17, 2))
 
 
 def test_videopose_refuses_even_widths_and_short_clips() -> None:
