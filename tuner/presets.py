@@ -37,8 +37,8 @@ class Preset:
 PRESETS: Mapping[PresetName, Preset] = {
     "quick": Preset(
         name="quick",
-        description="minutes on a CPU: full-width nets, little data, few epochs, and energy "
-        "terms on a random part of each batch",
+        description="minutes on a CPU: full-width single-frame nets and small multi-frame ones, "
+        "little data, few epochs, and energy terms on a random part of each batch",
         training={"batch_size": 64, "epochs": 4, "steps_per_epoch": 64, "energy_poses": 8},
         data={"max_eval_poses": 2000},
         space="quick",
@@ -46,7 +46,8 @@ PRESETS: Mapping[PresetName, Preset] = {
     ),
     "standard": Preset(
         name="standard",
-        description="an afternoon on one GPU: all data, the energy terms on a part of each batch",
+        description="an afternoon on one GPU for single-frame nets: all data, the energy terms on "
+        "a part of each batch; multi-frame nets in full size by their authors' recipes, shortened",
         training={"batch_size": 1024, "epochs": 20, "energy_poses": 256},
         data={},
         space="standard",
@@ -55,7 +56,7 @@ PRESETS: Mapping[PresetName, Preset] = {
     "paper": Preset(
         name="paper",
         description="the paper's budget (A.2.1): batch 1024, 50 epochs (H3WB: 64, 200), Table 8's "
-        "grid",
+        "grid; of multi-frame nets their authors' recipes",
         training={},
         data={},
         space="paper",
