@@ -30,8 +30,9 @@ Examples:
 
     tuner import-weights model.pt --backbone motionagformer --to magf-3dhp
 
-    tuner import-weights best.bin --backbone poseformerv2 --dataset h36m --to pfv2
-    --set backbone_options.frames=27 --keypoints cpn_ft_h36m_dbb
+    tuner import-weights best.bin --backbone mixste --keypoints cpn_ft_h36m_dbb --to mixste-cpn
+
+    tuner import-weights a.bin --backbone pstmo --dataset h36m --set data.stride=2 --to pstmo
 """
 
 
