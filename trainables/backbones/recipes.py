@@ -178,7 +178,7 @@ RECIPES: Mapping[BackboneName, Recipe] = {
             "data": _windows(9, 3),
             "batch_size": 16,
             "energy_poses": 1,
-            "test_hypotheses": 5,
+            "test_hypotheses": 3,
             "test_iterations": 2,
         },
     ),
