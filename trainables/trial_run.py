@@ -18,8 +18,8 @@ from trainables.data.dataset import PoseDataset
 from trainables.errors import CheckpointError, NonFiniteError, TrainableError
 from trainables.seal.evaluate import report_split
 from trainables.seal.lifting import final_lifting
-from trainables.seal.pretraining import pretrained_state
 from trainables.seal.monitor import require_finite
+from trainables.seal.pretraining import pretrained_state
 from trainables.seal.trainer import SealTrainer
 from trainables.seeding import make_deterministic, seed_everything
 from trainables.skeletons.description import skeleton_reference

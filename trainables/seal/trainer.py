@@ -207,15 +207,6 @@ class SealTrainer:
         }
         return {name: part for name, part in parts.items() if part is not None}
 
-    def _fit_static_loss_net(self, loss_net: torch.nn.Module) -> dict[str, float]:
-        """Train the loss-net against this training's own baseline, `static_epochs` each."""
-        teacher = SealTrainer(
-            self.config.without_loss_net(),
-            self._dataset,
-            device=self._device,
-            dtype=self._dtype,
-            pretrained=self._pretrained,
-        )
     def _pretrain_if_needed(self) -> None:
         """Pre-train for the first epoch, if asked for and not done elsewhere."""
         if self.epoch == 0 and self.config.pretraining.epochs > 0 and self._pretrained is None:
@@ -228,6 +219,15 @@ class SealTrainer:
         if self._pretrained is not None and isinstance(self.pose_net, PSTMO):
             self.pose_net.load_pretrained(self._pretrained)
 
+    def _fit_static_loss_net(self, loss_net: torch.nn.Module) -> dict[str, float]:
+        """Train the loss-net against this training's own baseline, `static_epochs` each."""
+        teacher = SealTrainer(
+            self.config.without_loss_net(),
+            self._dataset,
+            device=self._device,
+            dtype=self._dtype,
+            pretrained=self._pretrained,
+        )
         for epoch in range(1, self.config.static_epochs + 1):
             try:
                 teacher._train_epoch(epoch)
