@@ -260,7 +260,7 @@ def evaluate_named(
                 training=lifter.config,
                 lifting=lifting,
                 report=report,
-                found=target.notes,
+                found=(*target.notes, *lifter.notes),
             )
             systems.append(measured)
     return Evaluation(named, choice.split, tuple(systems))

@@ -42,6 +42,7 @@ class Lifter:
         device: Where it computes.
         checkpoint: Where its weights were read.
         fingerprint: Of the training.
+        notes: What a user has to know of it: that it was imported, and from which file.
     """
 
     net: nn.Module
@@ -50,6 +51,7 @@ class Lifter:
     device: torch.device
     checkpoint: Path
     fingerprint: str
+    notes: tuple[str, ...] = ()
 
     @torch.inference_mode()
     def lift(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -114,7 +116,9 @@ def load_lifter(path: Path, *, device: torch.device) -> Lifter:
             f"{path} was written by another version of the tuner and cannot be read: {error}"
         ) from error
     fingerprint = str(found.meta["fingerprint"])
-    return Lifter(net.to(device).eval(), config, skeleton, device, path, fingerprint)
+    imported = found.meta.get("imported")
+    notes = (str(imported["note"]),) if isinstance(imported, dict) and "note" in imported else ()
+    return Lifter(net.to(device).eval(), config, skeleton, device, path, fingerprint, notes)
 
 
 def measure(

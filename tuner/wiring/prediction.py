@@ -119,5 +119,5 @@ def predict_file(
         poses=len(y),
         joints=lifter.skeleton.joints,
         skeleton=lifter.skeleton.name,
-        notes=(*target.notes, *notes),
+        notes=(*target.notes, *lifter.notes, *notes),
     )

@@ -115,6 +115,7 @@ def test_imported_nets_are_measured_and_lift(
     (system,) = measured.json()["systems"]
     assert system["fingerprint"].startswith("imported")
     assert system["figures"]["mpjpe_mm"] > 0
+    assert system["notes"][0].startswith("imported from published.bin, sha256 ")
     assert ("model: chosen on test, optimistic" in system["notes"]) == (name != "videopose")
     x = np.random.default_rng(0).normal(size=(20, case.joints, 2)).astype(np.float32)
     np.save("in.npy", x)
