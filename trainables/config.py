@@ -261,6 +261,11 @@ class TrainingConfig(Frozen):
                 "with variant='static', where negatives come from a fixed pose-net",
                 ("negatives_from",),
             ),
+            (
+                self.negatives != "hypotheses" or self.window_weight > 0,
+                "with negatives='hypotheses', which are sampled in evaluation mode",
+                ("negatives_from",),
+            ),
             (margin, "unless objective='margin'", ("margin_scale",)),
             (
                 self.perturbs,

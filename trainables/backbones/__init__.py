@@ -155,7 +155,11 @@ BACKBONES: Mapping[BackboneName, BackboneEntry] = MappingProxyType(
             parameters=MappingProxyType({17: 34_835_459}),
             official_pose_loss="mpjpe",
             description="D3DP (Shan et al., ICCV 2023): diffusion, all frames of a clip",
-            variants=((H36M_17, {"frames": 81}), (H36M_17, {"frames": 27})),
+            variants=(
+                (H36M_17, {"frames": 81}),
+                (H36M_17, {"frames": 27}),
+                (H36M_17, {"denoiser": "ktpformer"}),
+            ),
         ),
         "ktpformer": BackboneEntry(
             name="ktpformer",

@@ -42,7 +42,11 @@ VARIANTS: dict[str, list[tuple[dict[str, Any], int]]] = {
         ({"frames": 81, "kept_frames": 9, "kept_coefficients": 9}, 14_362_279),
         ({"frames": 243, "kept_frames": 27, "kept_coefficients": 27}, 14_381_899),
     ],
-    "d3dp": [({"frames": 81}, 34_752_515), ({"frames": 27}, 34_724_867)],
+    "d3dp": [
+        ({"frames": 81}, 34_752_515),
+        ({"frames": 27}, 34_724_867),
+        ({"denoiser": "ktpformer"}, 36_266_614),  # derived: its code was not released
+    ],
     "ktpformer": [({"frames": 81}, 34_859_622), ({"frames": 27}, 34_765_014)],
     "motionagformer": [
         ({"frames": 243}, 19_007_111),
