@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.trainings import arguments_parser, machine, open_trainings
 from trainables.backbones import BACKBONES
-from trainables.config import BackboneName, DataConfig
+from trainables.config import MANY_TO_MANY, BackboneName, DataConfig
 from trainables.data.loading import load_dataset
 from trainables.skeletons import H36M_17
 from tuner.presets import PRESETS
@@ -31,11 +31,12 @@ from tuner.wiring.preset_fields import merged, preset_training
 
 STEPS_PER_EPOCH = 125
 LR_P = 1e-3
+ENERGY_POSES = 36
 GRAPH: dict[str, Any] = {
     "loss_net": "graph",
     "loss_net_options": {"width": 64, "depth": 3, "heads": 4},
     "lr_l": 1e-3,
-    "alpha": 5e-4,
+    "alpha": 2.5e-3,
 }
 METHODS: dict[str, dict[str, Any]] = {"baseline": {"loss_net": "none"}, "SEAL": GRAPH}
 # on tens of thousands of test poses, the quick preset's hypotheses take longer than the training
@@ -83,6 +84,9 @@ def _fields(backbone: BackboneName, method: str) -> dict[str, Any]:
     with_loss_net = own["loss_net"] != "none"
     fields = preset_training(PRESETS["quick"], backbone, "h36m", loss_net=with_loss_net)
     fields = merged(fields, {**own, "backbone": backbone, "lr_p": LR_P})
+    if with_loss_net:
+        lifted = fields["data"]["frames"] if backbone in MANY_TO_MANY else 1
+        fields["energy_poses"] = ENERGY_POSES // lifted
     return {**fields, **FIELDS.get(backbone, {}), "steps_per_epoch": STEPS_PER_EPOCH}
 
 
