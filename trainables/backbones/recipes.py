@@ -16,7 +16,10 @@ Fields = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a pose-net is trained, where its authors publish no other way for a data set.
+    """How a pose-net is trained, where `by_dataset` says nothing else.
+
+    It is that of the data set which the paper trains the net on: MPI-INF-3DHP for P-STMO and
+    MotionAGFormer, elsewhere Human3.6M.
 
     Attributes:
         text: The authors' own recipe, in a line for people.
@@ -77,16 +80,8 @@ _AMSGRAD: Fields = {
 }
 
 
-_LIKE_HUMAN36M: tuple[DatasetName, ...] = ("h36m", "sample", "poses")
-"""Data sets that the authors' recipes of Human3.6M stand for."""
-
-
 def _windows(frames: int, step: int) -> Fields:
     return {"frames": frames, "clip_step": step}
-
-
-def _on_human36m(fields: Fields) -> dict[DatasetName, Fields]:
-    return dict.fromkeys(_LIKE_HUMAN36M, fields)
 
 
 RECIPES: Mapping[BackboneName, Recipe] = {
@@ -119,18 +114,12 @@ RECIPES: Mapping[BackboneName, Recipe] = {
         },
     ),
     "pstmo": Recipe(
-        text="pre-training 1e-4, 79 epochs; AMSGrad, 7e-4 × 0.97 per epoch, 160 windows of 81 "
-        "frames, 79 epochs, flips (3DHP); H36M: 1e-3, 243 frames, 80 % of the frames and 7 joints "
-        "hidden in pre-training",
+        text="3DHP: pre-training 1e-4, 79 epochs; AMSGrad, 7e-4 × 0.97 per epoch, 160 windows of "
+        "81 frames, 79 epochs, flips",
         lr_p=7e-4,
-        # with ground-truth 2D; 7e-4 with detected
-        lr_p_by_dataset=dict.fromkeys(_LIKE_HUMAN36M, 1e-3),
         fields={**_AMSGRAD, "data": _windows(81, 1), "backbone_options": {"output_scale": 1.0}},
         budget={"batch_size": 160, "epochs": 79, "pretraining": {"epochs": 79, "lr": 1e-4}},
-        by_dataset={
-            "mpi_inf_3dhp": {"backbone_options": {"output_scale": 0.001}},
-            **_on_human36m({"pretraining": {"masked_frames": 0.8, "masked_joints": 7}}),
-        },
+        by_dataset={"mpi_inf_3dhp": {"backbone_options": {"output_scale": 0.001}}},
         quick={
             "backbone_options": {"frames": 9, "width": 128, "hidden": 256, "depth": 2},
             "data": _windows(9, 1),
@@ -161,7 +150,7 @@ RECIPES: Mapping[BackboneName, Recipe] = {
     ),
     "d3dp": Recipe(
         text="AdamW (0.1), 6e-5 × 0.993 per epoch, 4 clips of 243 frames, 400 epochs, flips; "
-        "test: 20 hypotheses, 10 iterations (3DHP: 20, true size)",
+        "test: 20 hypotheses, 10 iterations (3DHP: 20)",
         lr_p=6e-5,
         fields={
             **_ADAMW,
@@ -172,8 +161,7 @@ RECIPES: Mapping[BackboneName, Recipe] = {
             "test_iterations": 10,
         },
         budget={"batch_size": 4, "epochs": 400},
-        # the only one of these nets whose authors use 3DHP's true-size annotation
-        by_dataset={"mpi_inf_3dhp": {"test_iterations": 20, "data": {"annotation": "annot3"}}},
+        by_dataset={"mpi_inf_3dhp": {"test_iterations": 20}},
         quick={
             "backbone_options": {"frames": 9, "width": 64, "depth": 2},
             "data": _windows(9, 3),
@@ -198,16 +186,13 @@ RECIPES: Mapping[BackboneName, Recipe] = {
         },
     ),
     "motionagformer": Recipe(
-        text="AMSGrad, 5e-4 × 0.99 per epoch, 16 clips of 81 frames, one every 9, 90 epochs, "
-        "random flips (3DHP); H36M: AdamW (0.01), 243 frames, 60 epochs",
+        text="3DHP: AMSGrad, 5e-4 × 0.99 per epoch, 16 clips of 81 frames, one every 9, "
+        "90 epochs, random flips",
         lr_p=5e-4,
         fields={**_AMSGRAD, "lr_decay": 0.99, "flip": "random", "data": _windows(81, 9)},
         # 16 clips of 26 layers would not fit 24 GB otherwise (benchmarks/full_size.py)
         budget={"batch_size": 16, "epochs": 90, "checkpoint_activations": True},
-        by_dataset={
-            "mpi_inf_3dhp": {"test_windows": "sliding"},
-            **_on_human36m({"optimizer": "adamw", "weight_decay": 0.01, "epochs": 60}),
-        },
+        by_dataset={"mpi_inf_3dhp": {"test_windows": "sliding"}},
         quick={
             "backbone_options": {"frames": 9, "width": 32, "head_width": 64, "depth": 2},
             "data": _windows(9, 3),
