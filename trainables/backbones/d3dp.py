@@ -97,7 +97,8 @@ class D3DP(nn.Module):
         ValueError: If an option is out of range.
     """
 
-    alpha_bars: Tensor
+    signal_shares: Tensor
+    noise_shares: Tensor
     mirrored: Tensor
 
     def __init__(
@@ -136,7 +137,9 @@ class D3DP(nn.Module):
         # kept as numbers, too, so that sampling does not wait for the device to read them
         self._bars = cosine_alpha_bars(steps)
         bars = torch.tensor(self._bars, dtype=torch.float64)
-        self.register_buffer("alpha_bars", bars, persistent=False)
+        # roots before the net's type rounds: 1 - ᾱ of early steps would be left with few digits
+        self.register_buffer("signal_shares", bars.sqrt(), persistent=False)
+        self.register_buffer("noise_shares", (1 - bars).sqrt(), persistent=False)
         self.register_buffer("mirrored", torch.tensor(skeleton.mirrored), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -231,8 +234,8 @@ class D3DP(nn.Module):
         Returns:
             (B, T, J, 3).
         """
-        bars = self.alpha_bars[times].view(-1, 1, 1, 1)
-        signal, spread = bars.sqrt().to(target.dtype), (1 - bars).sqrt().to(target.dtype)
+        tables = (self.signal_shares, self.noise_shares)
+        signal, spread = (table[times].to(target.dtype).view(-1, 1, 1, 1) for table in tables)
         return (signal * target + spread * noise).clamp(-_BOUND, _BOUND)
 
     def draw_noise(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -20,8 +22,7 @@ def mirror(points: Tensor, skeleton: Skeleton) -> Tensor:
     Returns:
         x negated, left and right joints exchanged; same shape.
     """
-    order = torch.tensor(skeleton.mirrored, device=points.device)
-    exchanged = points.index_select(-2, order)
+    exchanged = points.index_select(-2, _order(skeleton, points.device))
     return torch.cat([-exchanged[..., :1], exchanged[..., 1:]], dim=-1)
 
 
@@ -34,3 +35,10 @@ def mirror_some(points: Tensor, flipped: Tensor, skeleton: Skeleton) -> Tensor:
         skeleton: See `mirror`.
     """
     return torch.where(flipped[:, None, None, None], mirror(points, skeleton), points)
+
+
+@lru_cache
+def _order(skeleton: Skeleton, device: torch.device) -> Tensor:
+    """The joints' places in a mirror image, on a device: copied there once, not in each step."""
+    with torch.inference_mode(False):  # else a later backward pass could not use it
+        return torch.tensor(skeleton.mirrored, device=device)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+import torch
 from torch import Tensor
 
 from trainables.metrics.functional import joint_distances, mpjpe, mpjve, n_mpjpe
@@ -35,8 +38,7 @@ def mixste_loss(pred: Tensor, target: Tensor, skeleton: Skeleton) -> Tensor:
     Returns:
         Scalar.
     """
-    names = [name.removeprefix("l_").removeprefix("r_") for name in skeleton.joints]
-    weights = pred.new_tensor([_JOINT_WEIGHTS.get(name, 1.0) for name in names])
+    weights = _weights(skeleton, pred.device, pred.dtype)
     loss = (weights * joint_distances(pred, target)).mean()
     if pred.shape[1] == 1:
         return loss
@@ -57,3 +59,12 @@ def motionagformer_loss(pred: Tensor, target: Tensor) -> Tensor:
     """
     loss = mpjpe(pred, target).mean() + 0.5 * n_mpjpe(pred, target).mean()
     return loss if pred.shape[1] == 1 else loss + 20.0 * mpjve(pred, target).mean()
+
+
+@lru_cache
+def _weights(skeleton: Skeleton, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """MixSTE's weights of a skeleton's joints, (J,): copied to a device once, not in each step."""
+    names = [name.removeprefix("l_").removeprefix("r_") for name in skeleton.joints]
+    values = [_JOINT_WEIGHTS.get(name, 1.0) for name in names]
+    with torch.inference_mode(False):  # else a later backward pass could not use it
+        return torch.tensor(values, device=device, dtype=dtype)

@@ -177,6 +177,19 @@ def test_step_and_pose_are_added_to_every_token_of_its_clip() -> None:
     assert torch.equal(early[1], late[1])
 
 
+def test_shares_of_signal_and_noise_keep_their_digits_in_single_precision() -> None:
+    net = D3DP(skeleton=H36M_17, frames=4, width=8, depth=1, heads=2).to(torch.float32)
+    bars = cosine_alpha_bars(1000)
+    times = torch.arange(1000)
+    one = torch.ones(1000, 1, 1, 3)
+    for shares, target, noise in (
+        ([math.sqrt(bar) for bar in bars], one, 0 * one),
+        ([math.sqrt(1 - bar) for bar in bars], 0 * one, one),
+    ):
+        found = net.corrupt(target, times, noise)[:, 0, 0, 0].tolist()
+        assert found == pytest.approx(shares, rel=1e-7)
+
+
 def test_corruption_mixes_and_clamps() -> None:
     net = small()
     target = 0.3 * torch.randn(3, 4, 17, 3, dtype=torch.float64)

@@ -11,7 +11,7 @@ import torch
 from trainables.data.dataset import Camera
 from trainables.seal.mirroring import mirror, mirror_some
 from trainables.seal.projection import Views, camera_row, project_to_screen
-from trainables.skeletons import SKELETONS, Skeleton
+from trainables.skeletons import H36M_17, SKELETONS, Skeleton
 
 CAMERA = Camera(
     width=1000,
@@ -34,6 +34,25 @@ def test_left_and_right_change_places(skeleton: Skeleton) -> None:
     for joint in set(range(skeleton.num_joints)) - {*skeleton.left, *skeleton.right}:
         assert torch.equal(mirrored[..., joint, :], sign * y[..., joint, :])
     assert torch.equal(mirror(mirrored, skeleton), y)
+
+
+def test_skeletons_of_as_many_joints_are_not_mixed_up() -> None:
+    """What is kept from an earlier call belongs to its skeleton."""
+    y = torch.randn(3, 2, 17, 3, generator=torch.Generator().manual_seed(0))
+    without_sides = dataclasses.replace(H36M_17, left=(), right=(), limb_pairs=())
+    plain = y * torch.tensor([-1.0, 1.0, 1.0])
+    assert not torch.equal(mirror(y, H36M_17), plain)
+    assert torch.equal(mirror(y, without_sides), plain)
+    assert torch.equal(mirror(y.double(), H36M_17), mirror(y, H36M_17).double())
+
+
+def test_mirroring_in_inference_mode_leaves_training_possible() -> None:
+    skeleton = dataclasses.replace(H36M_17, name="seen for the first time")
+    y = torch.randn(3, 2, 17, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    with torch.inference_mode():
+        mirror(y.detach(), skeleton)
+    (gradient,) = torch.autograd.grad(mirror(y, skeleton).sum(), y)
+    assert torch.equal(gradient, torch.tensor([-1.0, 1.0, 1.0]).expand_as(y))
 
 
 @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=lambda skeleton: skeleton.name)
