@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trainables.data.dataset import PoseDataset
 from trainables.metrics.accumulate import PoseMetrics
 from trainables.metrics.hypothesis_measures import HypothesisMeasures
 from trainables.metrics.report import EvaluationReport
 from trainables.seal.device_data import DeviceSplit, load_split
-from trainables.seal.lifting import PLAIN, Lifting, lift_split
+from trainables.seal.lifting import PLAIN, Lifting, lift_split, window_of
 from trainables.seal.projection import (
     SplitViews,
     Views,
@@ -141,25 +141,45 @@ def evaluate_energies(
         split: Poses, on the nets' device.
         skeleton: Their skeleton.
         lifting: How predictions are made.
-        limit: About so many poses, evenly spaced; None for all.
+        limit: About so many poses, evenly spaced; None for all, as where none of them is scored.
 
     Returns:
         `energy_true`, `energy_pred`, and `energy_gap`, the prediction's minus the truth's.
     """
     pose_net.eval()
     loss_net.eval()
-    sums = torch.zeros(2, dtype=torch.float64, device=split.device)
-    scored = torch.zeros((), dtype=torch.int64, device=split.device)
-    lifted = lift_split(
-        pose_net, split, skeleton, lifting, batch_size=_ENERGIES_PER_BATCH, limit=limit
-    )
-    for pred, batch, _, _ in lifted:
-        poses = torch.stack([batch.y, pred.unsqueeze(1)])
-        energies = loss_net(batch.x, poses).double().mean(dim=-1)
-        sums += torch.where(batch.valid, energies, 0.0).sum(dim=1)
-        scored += batch.valid.sum()
+    sums, scored = _sum_of_energies(pose_net, loss_net, split, skeleton, lifting, limit=limit)
+    if limit is not None and not scored:
+        sums, scored = _sum_of_energies(pose_net, loss_net, split, skeleton, lifting, limit=None)
     true, pred = (sums / scored).tolist()
     return {"energy_true": true, "energy_pred": pred, "energy_gap": pred - true}
+
+
+def _sum_of_energies(
+    pose_net: nn.Module,
+    loss_net: nn.Module,
+    split: DeviceSplit,
+    skeleton: Skeleton,
+    lifting: Lifting,
+    *,
+    limit: int | None,
+) -> tuple[Tensor, Tensor]:
+    """Energies of truth and prediction, summed over the scored frames; and how many these are."""
+    sums = torch.zeros(2, dtype=torch.float64, device=split.device)
+    scored = torch.zeros((), dtype=torch.int64, device=split.device)
+    # so few frames would be a handful of windows
+    most = _ENERGIES_PER_BATCH if window_of(pose_net).frames == 1 else _POSES_PER_BATCH
+    for lifted in lift_split(pose_net, split, skeleton, lifting, batch_size=most, limit=limit):
+        poses = lifted.poses
+        parts = (
+            values.split(_ENERGIES_PER_BATCH)
+            for values in (poses.x, poses.y, lifted.pred.unsqueeze(1), poses.valid)
+        )
+        for x, y, pred, valid in zip(*parts, strict=True):
+            energies = loss_net(x, torch.stack([y, pred])).double().mean(dim=-1)
+            sums += torch.where(valid, energies, 0.0).sum(dim=1)
+            scored += valid.sum()
+    return sums, scored
 
 
 def _accumulate(

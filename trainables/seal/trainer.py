@@ -72,6 +72,8 @@ class SealTrainer:
         skeleton = dataset.skeleton
         self.pose_net = build_backbone(config, skeleton).to(device, dtype)
         window = window_of(self.pose_net)
+        # single frames are validated one by one, whatever the length of the training's clips
+        self._lifted_per_clip = 1 if window.frames == 1 else window.outputs(config.data.frames)
         self._train = TrainingBatches(config, dataset, window=window, device=device, dtype=dtype)
         self._val = load_split(
             dataset,
@@ -281,7 +283,8 @@ class SealTrainer:
         if self.loss_net is not None:
             thinned = self.config.energy_poses
             if thinned is not None:
-                limit = min(limit or len(self._val), thinned * _ENERGY_BATCHES_IN_VALIDATION)
+                poses = thinned * self._lifted_per_clip * _ENERGY_BATCHES_IN_VALIDATION
+                limit = min(limit or len(self._val), poses)
             energies = evaluate_energies(
                 self.pose_net, self.loss_net, self._val, skeleton, lifting, limit=limit
             )

@@ -200,6 +200,41 @@ def test_energies_are_those_of_scored_frames(tiny_dataset: PoseDataset) -> None:
     assert energies == pytest.approx(expected, rel=1e-5)
 
 
+def test_energies_of_no_scored_frame_are_those_of_the_whole_split(
+    tiny_dataset: PoseDataset,
+) -> None:
+    test = replace(tiny_dataset.splits["test"], valid=np.arange(30) % 2 == 1)
+    dataset = replace(tiny_dataset, splits={**tiny_dataset.splits, "test": test})
+    nets = (Shrink(), Height())
+    whole = evaluate_energies(*nets, load(dataset), dataset.skeleton)
+    thinned = evaluate_energies(*nets, load(dataset), dataset.skeleton, limit=15)  # 0, 2, 4, ...
+    assert thinned == whole
+    assert np.isfinite(list(whole.values())).all()
+    some = evaluate_energies(*nets, load(dataset), dataset.skeleton, limit=10)  # 0, 3, 6, ...
+    assert some["energy_true"] != whole["energy_true"]
+
+
+def test_windows_are_lifted_together_and_their_energies_in_parts(
+    tiny_dataset: PoseDataset, diffusion: D3DP, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = with_unscored_frames(tiny_dataset)
+    whole = evaluate_energies(diffusion, Height(), load(dataset), dataset.skeleton)
+    monkeypatch.setattr(evaluate, "_POSES_PER_BATCH", 4 * FRAMES + 1)
+    monkeypatch.setattr(evaluate, "_ENERGIES_PER_BATCH", 8)
+    clips: list[int] = []
+    poses: list[int] = []
+    handle = diffusion.denoiser.register_forward_pre_hook(
+        lambda module, args: clips.append(len(args[0]))
+    )
+    height = Height()
+    height.register_forward_pre_hook(lambda module, args: poses.append(len(args[0])))
+    parts = evaluate_energies(diffusion, height, load(dataset), dataset.skeleton)
+    handle.remove()
+    assert clips == [4, 2]
+    assert poses == [8, 8, 4, 8, 2]  # of 20 and 10
+    assert parts == pytest.approx(whole, rel=1e-5)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_gives_the_same_report(tiny_dataset: PoseDataset) -> None:

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import torch
 
+from tests.trainables.seal.conftest import synthetic_split
+from tests.trainables.small_trainings import SMALL_BACKBONES
 from trainables.checkpoint import CheckpointStore
-from trainables.config import DataConfig, TrainingConfig
+from trainables.config import BackboneName, DataConfig, TrainingConfig
 from trainables.data.dataset import PoseDataset, PoseSplit
 from trainables.errors import CheckpointError, DataError, NonFiniteError
 from trainables.metrics import mpjpe
@@ -355,6 +357,45 @@ def test_missing_and_too_small_splits_are_named(
     trainer = SealTrainer(make_config(), tiny_dataset, device=CPU)
     with pytest.raises(DataError, match="no poses in split 'holdout'"):
         trainer.evaluate("holdout")
+
+
+@pytest.mark.parametrize(
+    ("backbone", "frames", "lifted"),
+    [
+        # of 66 windows of 3 frames, 16 for every clip whose energy is seen
+        ("mixste", 3, [3 * (i * 66 // 16) + frame for i in range(16) for frame in range(3)]),
+        # single frames are taken one by one, as is the middle of a window
+        ("pstmo", 3, [i * 198 // 16 for i in range(16)]),
+        ("videopose", 1, [i * 198 // 16 for i in range(16)]),
+        ("videopose", 3, [i * 198 // 16 for i in range(16)]),
+    ],
+)
+def test_validation_energies_are_of_clips_all_over_the_split(
+    make_config: MakeConfig,
+    tiny_dataset: PoseDataset,
+    backbone: BackboneName,
+    frames: int,
+    lifted: list[int],
+) -> None:
+    val = synthetic_split(np.random.default_rng(3), 198)  # three sequences of 66
+    config = make_config(
+        backbone=backbone,
+        backbone_options=SMALL_BACKBONES[backbone],
+        data=DataConfig(frames=frames),
+        energy_poses=1,
+        steps_per_epoch=1,
+    )
+    trainer = SealTrainer(config, with_split(tiny_dataset, "val", val), device=CPU)
+    seen: list[torch.Tensor] = []
+
+    def note(net: torch.nn.Module, inputs: tuple[torch.Tensor, torch.Tensor]) -> None:
+        if not net.training:
+            seen.append(inputs[0])
+
+    assert trainer.loss_net is not None
+    trainer.loss_net.register_forward_pre_hook(note)
+    trainer.run_epoch()
+    assert np.array_equal(torch.cat(seen)[:, 0].numpy(), val.x[lifted])
 
 
 @pytest.mark.gpu
