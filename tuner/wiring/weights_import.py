@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
+import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
 from trainables.backbones import BACKBONES
+from trainables.backbones.official._renaming import first_of
 from trainables.backbones.official.conversions import CONVERSIONS, Conversion
 from trainables.backbones.official.reading import PublishedWeights, read_published
-from trainables.backbones.official.sizes import Sizes
+from trainables.backbones.official.sizes import Sizes, check_bounds
 from trainables.builders import build_backbone
 from trainables.config import BackboneName, DatasetName, TrainingConfig
 from trainables.errors import CheckpointError
@@ -91,11 +93,10 @@ def import_weights(request: ImportRequest, locations: Locations) -> ImportedWeig
         sizes = conversion.sizes(converted, published.state)
     except CheckpointError as error:
         raise CheckpointError(
-            f"{request.file}: {error}{_hint(published, request.backbone)}"
+            f"{request.file}: {_hint(published, request.backbone)}{error}"
         ) from error
-    built = _build(request, conversion, dataset, sizes)
     official = {ours: theirs for theirs, ours in names.items()}
-    _load(request.file, built.net, converted, official)
+    built = _build(request, conversion, dataset, sizes, _Entries(converted, official))
     fingerprint = _fingerprint(built.config, published.sha256)
     report = ImportedWeights(
         target=request.to,
@@ -152,21 +153,43 @@ def _checked(request: ImportRequest) -> tuple[Conversion, str]:
 
 
 def _folder(to: str, locations: Locations) -> Path:
-    return Path(to).expanduser().absolute() if "/" in to else training_folder(locations, to)
+    """Where the import is kept; no other error can come of the name of a training."""
+    if "/" in to:
+        return Path(to).expanduser().absolute()
+    try:
+        return training_folder(locations, to)
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"--to {to!r}: expected the name of a training (letters, digits, '.', '_' and '-', "
+            "first a letter or digit, at most 100 characters) or, with a slash in it, a folder"
+        ) from error
 
 
 def _hint(published: PublishedWeights, backbone: str) -> str:
-    """Which other backbones have these very names."""
+    """Which other backbones have these very names; before the many names of this one."""
     fitting = [
         name
         for name, conversion in CONVERSIONS.items()
         if name != backbone and conversion.fits(published.state)
     ]
-    return f"; its names are those of --backbone {' or '.join(fitting)}" if fitting else ""
+    return f"its names are those of --backbone {' or '.join(fitting)}; " if fitting else ""
 
 
-def _build(request: ImportRequest, conversion: Conversion, dataset: str, sizes: Sizes) -> BuiltNet:
-    """The net of these sizes, and its configuration: the authors' recipe."""
+@dataclass(frozen=True)
+class _Entries:
+    """Tensors of a file by our names, and how the file calls them."""
+
+    converted: Mapping[str, Tensor]
+    official: Mapping[str, str]
+
+    def named(self, ours: str) -> str:
+        return self.official.get(ours, ours)
+
+
+def _build(
+    request: ImportRequest, conversion: Conversion, dataset: str, sizes: Sizes, entries: _Entries
+) -> BuiltNet:
+    """The net of these sizes, filled, and its configuration: the authors' recipe."""
     skeleton = _SKELETONS[dataset]
     data: dict[str, Any] = {}
     if sizes.joints == H36M_16.num_joints and skeleton == H36M_17:
@@ -187,8 +210,12 @@ def _build(request: ImportRequest, conversion: Conversion, dataset: str, sizes: 
     ]
     if missing:
         raise ConfigurationError.from_faults(missing)
+    try:
+        check_bounds(chosen["backbone_options"])
+    except CheckpointError as error:
+        raise CheckpointError(f"{request.file}: {error}") from error
     config = _config(request, dataset, chosen)
-    return BuiltNet(config, skeleton, build_backbone(config, skeleton))
+    return BuiltNet(config, skeleton, _filled(request.file, config, skeleton, entries))
 
 
 def _config(request: ImportRequest, dataset: str, chosen: Mapping[str, Any]) -> TrainingConfig:
@@ -209,26 +236,53 @@ def _known(backbone: str) -> BackboneName:
     return next(name for name in BACKBONES if name == backbone)
 
 
-def _load(
-    file: Path, net: nn.Module, converted: Mapping[str, Tensor], official: Mapping[str, str]
-) -> None:
-    """Fill the net, if every tensor has its shape."""
-    own = net.state_dict()
+def _filled(
+    file: Path, config: TrainingConfig, skeleton: Skeleton, entries: _Entries
+) -> nn.Module:
+    """The net with the file's tensors.
+
+    Its shapes are compared before it has any memory: then it is as large as the file, whatever
+    sizes one of the tensors tells.
+    """
+    with torch.device("meta"):
+        _check_shapes(file, build_backbone(config, skeleton).state_dict(), entries)
+    try:
+        net = build_backbone(config, skeleton)
+        net.load_state_dict(dict(entries.converted))
+    except (MemoryError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{file}: a net of its sizes cannot be built here ({str(error).splitlines()[0]})"
+        ) from error
+    _check_values(file, net, entries)
+    return net
+
+
+def _check_shapes(file: Path, own: Mapping[str, Tensor], entries: _Entries) -> None:
+    converted = entries.converted
     faults = [
-        f"{official.get(name, name)}: {_shape(converted[name])}, expected {_shape(value)}"
+        f"{entries.named(name)}: {_shape(converted[name])}, expected {_shape(value)}"
         for name, value in own.items()
         if name in converted and converted[name].shape != value.shape
     ]
     faults += [
-        f"{official.get(name, name)}: not in a net of this size" for name in converted.keys() - own
+        f"{entries.named(name)}: not in a net of this size" for name in converted.keys() - own
     ]
     faults += [f"{name}: missing for a net of this size" for name in own.keys() - converted]
     if faults:
         raise CheckpointError(
             f"{file} does not fit the net that its other tensors tell of; {len(faults)} differ: "
-            f"{'; '.join(faults[:20])}"
+            f"{first_of(faults, '; ')}"
         )
-    net.load_state_dict(dict(converted))
+
+
+def _check_values(file: Path, net: nn.Module, entries: _Entries) -> None:
+    """Refuse values that are finite in the file, but not as the net's numbers."""
+    for name, value in net.state_dict().items():
+        if not torch.isfinite(value).all():
+            raise CheckpointError(
+                f"{file}: {entries.named(name)} has values beyond those of {value.dtype}, the "
+                "type of the net; nothing that was trained has"
+            )
 
 
 def _shape(value: Tensor) -> str:

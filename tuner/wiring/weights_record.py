@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,22 +15,28 @@ from torch import nn
 
 from trainables.checkpoint import CheckpointStore
 from trainables.config import TrainingConfig
+from trainables.names import first_few
 from trainables.skeletons import Skeleton
 from trainables.skeletons.description import skeleton_reference
 from tuner.errors import ConfigurationError
 from tuner.wiring.files import write_whole
+from tuner.wiring.lock import driver_lock
 from tuner.wiring.training_record import (
     RECORD_FILE,
     RESULT_FILE,
     TrainingRecord,
     TrainingResult,
     read_record,
+    read_result,
 )
 
 __all__ = ["STATE", "BuiltNet", "ImportedWeights", "checkpoint_path", "write_import"]
 
 STATE = "imported"
 """What the result says in the place of `finished`, and what fingerprints begin with."""
+
+_UNDONE = re.compile(r"driver\.lock|\.training\.json\.[0-9a-f]+\.part")
+"""What a command that did nothing leaves in a folder."""
 
 
 @dataclass(frozen=True)
@@ -102,14 +110,60 @@ def write_import(report: ImportedWeights, built: BuiltNet, folder: Path) -> None
     """Write the checkpoint, then what makes the folder a training's.
 
     Raises:
-        ConfigurationError: If the folder is of something else, or cannot be written.
+        ConfigurationError: If the folder is of something else, is being trained in, or cannot be
+            written.
         CheckpointError: If the checkpoint cannot be written.
     """
-    kept = read_record(folder)
-    if kept is not None and kept.fingerprint != report.fingerprint:
+    _admit(report, folder)  # what is refused now leaves no folder behind
+    with _locked(report, folder):
+        _admit(report, folder)  # another process may have been here meanwhile
+        _write(report, built, folder)
+
+
+@contextmanager
+def _locked(report: ImportedWeights, folder: Path) -> Iterator[None]:
+    """The lock that `tuner train` and `tuner greedy` hold on their folders."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(driver_lock(folder, folder.name))
+        except ConfigurationError as error:
+            cause = error.__cause__
+            why = "another command is at work in it; wait for it"
+            if not isinstance(cause, BlockingIOError):
+                why = f"cannot be written: {getattr(cause, 'strerror', cause)}"
+            raise ConfigurationError(
+                f"--to {report.target}: {folder} {why}, or choose another name"
+            ) from error
+        yield
+
+
+def _admit(report: ImportedWeights, folder: Path) -> None:
+    """Refuse a folder that holds anything but this very import, whole or begun."""
+    where = f"--to {report.target}: {folder}"
+    try:
+        found = {path.name for path in folder.iterdir()}
+    except FileNotFoundError:
+        return
+    except NotADirectoryError as error:
+        raise ConfigurationError(f"{where} is no folder; choose another name") from error
+    except OSError as error:
         raise ConfigurationError(
-            f"--to {report.target}: is there already, with something else; choose another name"
+            f"{where} cannot be read: {error.strerror}; choose another name"
+        ) from error
+    found = {name for name in found if not _UNDONE.fullmatch(name)}
+    kept = (read_record(folder), read_result(folder)) if RECORD_FILE in found else (None, None)
+    same = kept[0] is not None and all(
+        one is None or one.fingerprint == report.fingerprint for one in kept
+    )
+    if found and not same:
+        raise ConfigurationError(
+            f"{where} is there already, with something else ({first_few(sorted(found))}); choose "
+            "another name"
         )
+
+
+def _write(report: ImportedWeights, built: BuiltNet, folder: Path) -> None:
+    """The record first: by it the same import knows what an interrupted one has left."""
     config = built.config.model_dump(mode="json")
     meta = {
         "config": config,
@@ -121,10 +175,10 @@ def write_import(report: ImportedWeights, built: BuiltNet, folder: Path) -> None
         },
     }
     state = {"pose_net": built.net.state_dict(), "epoch": 0, "step": 0}
-    _store(folder).save(report.fingerprint, "best", state, meta)
     record = TrainingRecord(folder.name, report.fingerprint, report.fingerprint, config, None)
-    write_whole(folder / RESULT_FILE, _json(_result(report, record, built.config.select_on)))
     write_whole(folder / RECORD_FILE, _json(record.to_json()))
+    _store(folder).save(report.fingerprint, "best", state, meta)
+    write_whole(folder / RESULT_FILE, _json(_result(report, record, built.config.select_on)))
 
 
 def _result(report: ImportedWeights, record: TrainingRecord, select_on: str) -> dict[str, Any]:

@@ -424,7 +424,7 @@ def test_other_checkpoints_are_refused_with_their_differences() -> None:
     official["nose"] = torch.zeros(1)
     with pytest.raises(CheckpointError, match=r"unknown: nose.*missing: fcn_1.1.bias"):
         convert_pstmo(official)
-    with pytest.raises(CheckpointError, match=r"missing: .*mask_token"):
+    with pytest.raises(CheckpointError, match=r"unknown: .*missing: Transformer_dec"):
         convert_masked_pstmo(official_net())
     wide = official_net()
     wide["fcn.1.weight"] = torch.zeros(15, 16, 3)

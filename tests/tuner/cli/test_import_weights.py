@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -182,7 +183,10 @@ def test_another_net_is_named_by_its_names(call: Call, tmp_path: Path) -> None:
     path = write(tmp_path / "a.bin", PUBLISHED["mixste"].state())
     done = import_(call, path, "ktpformer")
     assert done.code == 2
-    assert done.err.strip().endswith("its names are those of --backbone mixste")
+    assert "a.bin: its names are those of --backbone mixste; no official checkpoint" in done.err
+    assert "unknown" in done.err
+    assert done.err.count("STEblocks") <= 20  # ten names of a kind
+    assert re.search(r"and \d+ more", done.err)
 
 
 @pytest.mark.parametrize(
@@ -199,6 +203,9 @@ def test_another_net_is_named_by_its_names(call: Call, tmp_path: Path) -> None:
         ("mixste", ("--set", "data=1"), "--set data=1: set its fields"),
         ("mixste", ("--set", "epochz=1"), "epochz"),
         ("poseformerv2", (), "--set backbone_options.frames=… is missing"),
+        ("mixste", ("--set", "backbone_options.frames=5000"), "frames would be 5000, expected at"),
+        ("mixste", ("--to", ".."), "--to '..': expected the name of a training"),
+        ("mixste", ("--to", ""), "--to '': expected the name of a training"),
     ],
 )
 def test_wrong_options_are_refused_in_a_line(
@@ -342,6 +349,11 @@ def with_nan(path: Path) -> None:
     write(path, state)
 
 
+def of_integers(path: Path) -> None:
+    state = PUBLISHED["videopose"].state()
+    write(path, state | {"shrink.bias": state["shrink.bias"].long()})
+
+
 def sparse(path: Path) -> None:
     state = PUBLISHED["videopose"].state()
     write(path, state | {"shrink.bias": state["shrink.bias"].to_sparse()})
@@ -360,6 +372,7 @@ def sparse(path: Path) -> None:
         (lambda path: torch.save({"model_pos": {}}, path), "its entry 'model_pos' holds some"),
         (lambda path: torch.save({"nose": 1}, path), "it holds: nose"),
         (with_nan, "shrink.bias holds NaN or infinity"),
+        (of_integers, "shrink.bias has the type torch.int64, expected floating-point numbers"),
         (sparse, "shrink.bias is no plain tensor of numbers"),
     ],
 )

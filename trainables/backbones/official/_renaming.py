@@ -10,7 +10,7 @@ from torch import Tensor
 from trainables.errors import CheckpointError
 from trainables.names import printable
 
-__all__ = ["BATCH_NORM", "BLOCK_NAMES", "LINEAR", "depth_of", "numbers_of", "rename"]
+__all__ = ["BATCH_NORM", "BLOCK_NAMES", "LINEAR", "depth_of", "first_of", "numbers_of", "rename"]
 __all__ += ["without_module_prefix"]
 
 LINEAR = ("weight", "bias")
@@ -23,7 +23,7 @@ BLOCK_NAMES = tuple(
 )
 """Parameters of a pre-norm block, as timm, the official codes and `_transformer.Block` name it."""
 
-_MOST_NAMES = 100
+_MOST_NAMES = 10
 """Of a kind in a message; a file of another net has hundreds."""
 
 
@@ -76,7 +76,7 @@ def rename(
     missing = sorted(set(names) - set(state))
     if unknown or missing:
         faults = [
-            f"{len(found)} {kind}: {_listed(found)}"
+            f"{len(found)} {kind}: {first_of([printable(name) for name in found], ', ')}"
             for kind, found in (("unknown", unknown), ("missing", missing))
             if found
         ]
@@ -84,7 +84,8 @@ def rename(
     return {ours: state[official] for official, ours in names.items()}
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _MOST_NAMES
-    listed = ", ".join(printable(name) for name in names[:_MOST_NAMES])
+def first_of(texts: Sequence[str], between: str) -> str:
+    """The first ten of a list, and how many more there are."""
+    more = len(texts) - _MOST_NAMES
+    listed = between.join(texts[:_MOST_NAMES])
     return f"{listed} and {more} more" if more > 0 else listed

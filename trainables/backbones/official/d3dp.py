@@ -15,6 +15,7 @@ from trainables.errors import CheckpointError
 __all__ = ["OFFICIAL_BUFFERS", "convert_d3dp", "names_in_d3dp"]
 
 _PREFIX = "pose_estimator."
+_MOST_STEPS = 10_000
 _TIME_LAYERS = {"time_mlp.1": "time_expand", "time_mlp.3": "time_shrink"}
 
 OFFICIAL_BUFFERS = (
@@ -69,6 +70,11 @@ def _require_our_schedule(bars: Tensor) -> None:
         raise CheckpointError(
             f"no official checkpoint of D3DP: alphas_cumprod has shape {tuple(bars.shape)}, "
             "expected one number a step"
+        )
+    if len(bars) > _MOST_STEPS:
+        raise CheckpointError(
+            f"no official checkpoint of D3DP: alphas_cumprod has {len(bars)} steps, expected at "
+            f"most {_MOST_STEPS}; published nets have 1000"
         )
     ours = torch.tensor(cosine_alpha_bars(len(bars)), dtype=torch.float64)
     if not torch.allclose(bars.cpu().double(), ours, rtol=1e-4, atol=0):

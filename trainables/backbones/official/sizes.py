@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +13,23 @@ from trainables.backbones.official._renaming import depth_of
 from trainables.backbones.pstmo import default_strides
 from trainables.errors import CheckpointError
 
-__all__ = ["Sizes", "Tensors", "sizes_of_d3dp", "sizes_of_ktpformer", "sizes_of_mixste"]
+__all__ = [
+    "Sizes",
+    "Tensors",
+    "check_bounds",
+    "sizes_of_d3dp",
+    "sizes_of_ktpformer",
+    "sizes_of_mixste",
+]
 __all__ += ["sizes_of_motionagformer", "sizes_of_poseformerv2", "sizes_of_pstmo"]
 __all__ += ["sizes_of_semgcn", "sizes_of_simplebaseline", "sizes_of_videopose"]
 
 Tensors = Mapping[str, Tensor]
+
+MOST_FRAMES = 4096
+"""Of a window; published nets see 1 to 351. Memory grows with its square."""
+
+_MOST = {"frames": MOST_FRAMES, "kept_frames": MOST_FRAMES, "kept_coefficients": MOST_FRAMES}
 
 
 @dataclass(frozen=True)
@@ -30,6 +43,32 @@ class Sizes:
 
     joints: int
     options: Mapping[str, Any]
+
+
+def check_bounds(options: Mapping[str, Any]) -> None:
+    """Refuse options that no net could be used with.
+
+    Args:
+        options: Of a net's constructor; names and types are left to that.
+
+    Raises:
+        CheckpointError: If its window is longer than `MOST_FRAMES`.
+    """
+    found = {name: options.get(name) for name in _MOST}
+    widths = options.get("widths")
+    if isinstance(widths, list) and all(isinstance(width, int) for width in widths):
+        found["the receptive field, the product of widths,"] = math.prod(widths)
+    for name, value in found.items():
+        most = _MOST.get(name, MOST_FRAMES)
+        if isinstance(value, int) and value > most:
+            raise CheckpointError(
+                f"{name} would be {_short(value)}, expected at most {most}; published nets see 1 "
+                "to 351 frames"
+            )
+
+
+def _short(number: int) -> str:
+    return str(number) if number < 10**15 else "more than 10^15"
 
 
 def sizes_of_videopose(state: Tensors, _official: Tensors) -> Sizes:
