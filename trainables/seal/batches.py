@@ -11,7 +11,7 @@ from torch import Tensor
 from trainables.builders import resolve_pose_loss
 from trainables.config import DataConfig, TrainingConfig
 from trainables.data.dataset import PoseDataset
-from trainables.errors import DataError
+from trainables.errors import DataError, TrainableError
 from trainables.seal.device_data import DeviceSplit, load_split, middle_frames
 from trainables.seal.mirroring import mirror_some
 from trainables.seal.monitor import StepMonitor
@@ -19,7 +19,7 @@ from trainables.seal.projection import Views, load_views
 from trainables.seeding import derive_seed, generator, isolated_rng
 from trainables.windows import SINGLE_FRAMES, Window, clip_middles
 
-__all__ = ["Batch", "TrainingBatches", "run_steps"]
+__all__ = ["Batch", "TrainingBatches", "check_clips_suffice", "run_steps"]
 
 _MIN_BATCH = 2  # batch norm has no variance of one pose
 _FLIP_PROBABILITY = 0.5
@@ -52,6 +52,7 @@ class TrainingBatches:
 
     Raises:
         DataError: If there are no two poses to train on, or cameras are needed and unknown.
+        TrainableError: If the clips do not suffice; see `check_clips_suffice`.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class TrainingBatches:
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
+        check_clips_suffice(config, window)
         self._config = config
         self._skeleton = dataset.skeleton
         self._outputs = window.outputs(config.data.frames)
@@ -130,6 +132,43 @@ class TrainingBatches:
             mirror_some(x, flipped, self._skeleton),
             mirror_some(y, flipped, self._skeleton),
             None if views is None else views.mirrored(flipped),
+        )
+
+
+def check_clips_suffice(config: TrainingConfig, window: Window) -> None:
+    """Refuse clips of which the net does not give the frames that the losses look at.
+
+    Args:
+        config: The training.
+        window: Frames that its pose-net takes at a time.
+
+    Raises:
+        TrainableError: If `window_weight` compares more frames than the net gives, or P-STMO's
+            own loss, of all frames of its window, is to be trained on longer clips.
+    """
+    frames = config.data.frames
+    own = resolve_pose_loss(config) == "pstmo"
+    needed = config.window_frames + config.window_shift
+    given = max(0, window.outputs(frames))
+    if config.window_weight > 0 and given < needed:
+        clips = f"set data.frames={frames - window.outputs(frames) + needed}"
+        if own:
+            clips += (
+                f", and pose_loss='mpjpe', as {config.backbone}'s own loss takes clips of its "
+                f"{window.frames} frames only"
+            )
+        raise TrainableError(
+            f"window_weight={config.window_weight} needs poses of at least window_frames + "
+            f"window_shift = {needed} frames of a clip, but of clips of data.frames={frames} "
+            f"frames {config.backbone}, whose window has {window.frames}, gives {given}; {clips}, "
+            "or set window_weight=0"
+        )
+    if own and frames != window.frames:
+        raise TrainableError(
+            f"the own loss of {config.backbone} is of all frames of its window, so it needs clips "
+            f"of {window.frames} frames, got data.frames={frames}; set "
+            f"data.frames={window.frames}, or pose_loss='mpjpe', or build the net with "
+            f"frames={frames}"
         )
 
 

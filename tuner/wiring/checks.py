@@ -13,6 +13,7 @@ from trainables.builders import build_backbone, build_loss_net
 from trainables.config import BackboneName, DatasetName, TrainingConfig
 from trainables.data.dataset import PoseDataset
 from trainables.errors import ShapeError, TrainableError
+from trainables.seal.batches import check_clips_suffice
 from trainables.seal.device_data import middle_frames
 from trainables.seal.lifting import window_of
 from trainables.seal.masked_net import build_masked_net
@@ -88,6 +89,7 @@ def check_nets(training: TrainingConfig, dataset: PoseDataset) -> None:
                     torch.zeros(2, frames, skeleton.num_joints, 2)
                 )
             window = window_of(pose_net)
+            check_clips_suffice(training, window)
             _check_order(training, dataset, max(frames, window.frames))
             for count in {frames, window.frames}:  # validation lifts a window at a time
                 x = torch.zeros(2, count, skeleton.num_joints, 2)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from trainables.config import TrainingConfig
+from tests.trainables.small_trainings import SMALL_BACKBONES
+from trainables.config import BackboneName, DataConfig, TrainingConfig
 from trainables.data.dataset import PoseDataset, PoseSplit
+from trainables.errors import TrainableError
 from trainables.seal.batches import Batch, TrainingBatches
 from trainables.seal.device_data import load_split, middle_frames
 from trainables.seal.mirroring import mirror, mirror_some
@@ -181,3 +184,75 @@ def epoch_of(config: TrainingConfig, dataset: PoseDataset) -> Iterator[Batch]:
 def _sorted_rows(values: torch.Tensor) -> torch.Tensor:
     rows = values.flatten(1).numpy()
     return torch.tensor(rows[np.lexsort(rows.T)])
+
+
+WINDOW_TERM: dict[str, Any] = {"window_weight": 0.1, "window_frames": 2, "window_shift": 2}
+
+
+@pytest.mark.parametrize(
+    ("backbone", "frames", "fields", "message"),
+    [
+        (
+            "poseformerv2",
+            5,
+            WINDOW_TERM,
+            r"window_weight=0.1 needs poses of at least window_frames \+ window_shift = 4 frames "
+            r"of a clip, but of clips of data.frames=5 frames poseformerv2, whose window has 5, "
+            r"gives 1; set data.frames=8, or set window_weight=0$",
+        ),
+        (
+            "pstmo",
+            5,
+            {**WINDOW_TERM, "pose_loss": "backbone"},
+            "pstmo, whose window has 3, gives 3; set data.frames=6, and pose_loss='mpjpe', as "
+            "pstmo's own loss takes clips of its 3 frames only, or set window_weight=0$",
+        ),
+        (
+            "pstmo",
+            6,
+            {**WINDOW_TERM, "pose_loss": "backbone"},
+            "the own loss of pstmo is of all frames of its window, so it needs clips of 3 frames, "
+            "got data.frames=6; set data.frames=3, or pose_loss='mpjpe', or build",
+        ),
+    ],
+)
+def test_clips_that_do_not_give_what_a_loss_looks_at_are_refused(
+    make_config: MakeConfig,
+    tiny_dataset: PoseDataset,
+    backbone: BackboneName,
+    frames: int,
+    fields: dict[str, Any],
+    message: str,
+) -> None:
+    config = make_config(
+        backbone=backbone,
+        backbone_options=SMALL_BACKBONES[backbone],
+        data=DataConfig(frames=frames),
+        **fields,
+    )
+    with pytest.raises(TrainableError, match=message):
+        SealTrainer(config, tiny_dataset, device=CPU)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "frames"), [("pstmo", 6), ("poseformerv2", 8), ("mixste", 3)]
+)
+@pytest.mark.parametrize("pose_loss", ["mse", "mpjpe"])
+def test_the_least_clips_that_suffice_are_trained_on(
+    make_config: MakeConfig,
+    tiny_dataset: PoseDataset,
+    backbone: BackboneName,
+    frames: int,
+    pose_loss: str,
+) -> None:
+    config = make_config(
+        backbone=backbone,
+        backbone_options=SMALL_BACKBONES[backbone],
+        pose_loss=pose_loss,
+        data=DataConfig(frames=frames),
+        window_weight=0.1,
+        window_frames=2,
+        window_shift=1 if backbone == "mixste" else 2,
+    )
+    figures = SealTrainer(config, tiny_dataset, device=CPU).run_epoch()
+    assert figures["train_window_loss"] > 0
