@@ -6,7 +6,6 @@ import itertools
 import math
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,17 +16,13 @@ from tests.trainables.backbones.check_values import (
     assert_every_parameter_learns,
     count_on_meta,
     fill,
-    official_mixste,
-    synthetic,
     weyl,
 )
 from trainables.backbones._denoisers import KTPDenoiser
 from trainables.backbones.d3dp import D3DP, cosine_alpha_bars, sampling_times
-from trainables.backbones.official.d3dp import OFFICIAL_BUFFERS, convert_d3dp
-from trainables.errors import CheckpointError, ShapeError
+from trainables.errors import ShapeError
 from trainables.metrics.functional import mpjpe
 from trainables.metrics.hypotheses import j_agg, j_best, p_agg, p_best
-from trainables.seal.mirroring import mirror
 from trainables.skeletons import H36M_17, MPI_INF_3DHP_17, Skeleton
 from trainables.windows import Window
 
@@ -231,156 +226,6 @@ def test_steps_of_training_are_uniform() -> None:
     assert shares.tolist() == pytest.approx([0.1] * 10, abs=0.02)
 
 
-def plain_sample(net: D3DP, x: Tensor, noise: Tensor, skeleton: Skeleton) -> Tensor:
-    """One hypothesis of one clip as the official code has it, in NumPy's float64 tables."""
-    u = np.arange(1001) / 1000
-    g = np.cos((u + 0.008) / 1.008 * np.pi / 2) ** 2
-    bars = np.cumprod(1 - np.clip(1 - g[1:] / g[:-1], 0, 0.999))
-    times = np.linspace(-1, 999, len(noise) + 1).astype(int)[::-1].tolist()
-    current, results = noise[0], []
-    for k, (t, s) in enumerate(itertools.pairwise(times)):
-        z = current.clamp(-1.1, 1.1)
-        step = torch.tensor([t])
-        plain = net.denoiser(x[None], z[None], step)[0]
-        flipped = net.denoiser(mirror(x, skeleton)[None], mirror(z, skeleton)[None], step)[0]
-        start = ((plain + mirror(flipped, skeleton)) / 2).clamp(-1.1, 1.1)
-        results.append(start)
-        if s < 0:
-            break
-        found = (np.sqrt(1 / bars[t]) * current - start) / np.sqrt(1 / bars[t] - 1)
-        sigma = np.sqrt((1 - bars[t] / bars[s]) * (1 - bars[s]) / (1 - bars[t]))
-        current = (
-            np.sqrt(bars[s]) * start
-            + np.sqrt(1 - bars[s] - sigma**2) * found
-            + sigma * noise[k + 1]
-        )
-    return torch.stack(results)
-
-
-@pytest.mark.parametrize("denoiser", ["mixste", "ktpformer"])
-@pytest.mark.parametrize("skeleton", [H36M_17, MPI_INF_3DHP_17])
-@pytest.mark.parametrize("iterations", [1, 4])
-@torch.no_grad()
-def test_sampler_equals_a_plain_one(skeleton: Skeleton, iterations: int, denoiser: str) -> None:
-    net = small(skeleton=skeleton, denoiser=denoiser)
-    x = clips(2)
-    noise = noise_for(net, 2, hypotheses=3, iterations=iterations)
-    found = net.sample(x, noise)
-    assert found.shape == (iterations, 3, 2, 4, 17, 3)
-    for h in range(3):
-        for b in range(2):
-            expected = plain_sample(net, x[b], noise[:, h, b], skeleton)
-            torch.testing.assert_close(found[:, h, b], expected, rtol=1e-7, atol=1e-9)
-
-
-@torch.no_grad()
-def test_noise_decides_the_samples() -> None:
-    net = small()
-    noise = noise_for(net, 2, hypotheses=2, iterations=3)
-    before = torch.get_rng_state()
-    assert torch.equal(net.sample(clips(), noise), net.sample(clips(), noise))
-    assert torch.equal(torch.get_rng_state(), before)
-    assert torch.equal(noise, noise_for(net, 2, hypotheses=2, iterations=3))
-    other = net.sample(clips(), noise_for(net, 2, hypotheses=2, iterations=3, seed=3))
-    assert not torch.equal(net.sample(clips(), noise)[-1], other[-1])
-    hypotheses = net.sample(clips(), noise)[-1]
-    assert not torch.equal(hypotheses[0], hypotheses[1])
-
-
-@torch.no_grad()
-def test_noise_is_standard_normal_and_torchs_own_without_a_generator() -> None:
-    net = small()
-    noise = net.draw_noise(20, hypotheses=5, iterations=3)
-    assert noise.shape == (3, 5, 20, 4, 17, 3)
-    assert noise.dtype == torch.float64
-    assert noise.mean().item() == pytest.approx(0, abs=0.02)
-    assert noise.std().item() == pytest.approx(1, abs=0.02)
-    torch.manual_seed(7)
-    first = net.draw_noise(1, hypotheses=1, iterations=1)
-    torch.manual_seed(7)
-    assert torch.equal(first, net.draw_noise(1, hypotheses=1, iterations=1))
-
-
-@pytest.mark.parametrize("max_clips", [1, 4, 100])
-@torch.no_grad()
-def test_samples_do_not_depend_on_how_many_clips_are_seen_at_a_time(max_clips: int) -> None:
-    net = small()
-    noise = noise_for(net, 3, hypotheses=2, iterations=2)
-    sizes: list[int] = []
-    handle = net.denoiser.register_forward_pre_hook(
-        lambda module, args: sizes.append(len(args[0]))
-    )
-    part = net.sample(clips(3), noise, max_clips=max_clips)
-    handle.remove()
-    assert max(sizes) == min(max_clips, 6)
-    torch.testing.assert_close(part, net.sample(clips(3), noise))
-
-
-@pytest.mark.parametrize("flip", [False, True])
-@torch.no_grad()
-def test_hypotheses_come_from_noise_that_clips_and_calls_share(flip: bool) -> None:
-    net = small(noise_seed=4)
-    x = clips(3)
-    noise = noise_for(net, 1, hypotheses=3, iterations=2, seed=4)
-    found = net.hypothesise(x, hypotheses=3, iterations=2, flip=flip)
-    assert found.shape == (3, 3, 4, 17, 3)
-    torch.testing.assert_close(found, net.sample(x, noise, flip=flip)[-1])
-    before = torch.get_rng_state()
-    assert torch.equal(found, net.hypothesise(x, hypotheses=3, iterations=2, flip=flip))
-    assert torch.equal(torch.get_rng_state(), before)
-    assert not torch.equal(found[0], found[1])
-    reseeded = small(noise_seed=5).hypothesise(x, hypotheses=3, iterations=2, flip=flip)
-    assert not torch.allclose(found, reseeded)
-
-
-@torch.no_grad()
-def test_a_generator_gives_each_clip_noise_of_its_own() -> None:
-    net = small()
-    x = clips(1).expand(3, -1, -1, -1)
-    generator = torch.Generator().manual_seed(6)
-    noise = noise_for(net, 3, hypotheses=2, iterations=2, seed=6)
-    before = torch.get_rng_state()
-    first, second = (
-        net.hypothesise(x, hypotheses=2, iterations=2, flip=False, generator=generator)
-        for _ in range(2)
-    )
-    assert torch.equal(torch.get_rng_state(), before)
-    torch.testing.assert_close(first, net.sample(x, noise, flip=False)[-1])
-    assert not torch.allclose(first, second)  # fresh noise
-    assert not torch.allclose(first[:, 0], first[:, 1])  # of the same clip
-
-
-@torch.no_grad()
-def test_forward_is_one_hypothesis_after_one_iteration() -> None:
-    net = small(noise_seed=4)
-    x = clips(3)
-    noise = noise_for(net, 1, hypotheses=1, iterations=1, seed=4)
-    torch.testing.assert_close(net(x), net.sample(x, noise, flip=False)[0, 0])
-    assert torch.equal(net(x), net(x))
-
-
-@pytest.mark.parametrize("skeleton", [H36M_17, MPI_INF_3DHP_17])
-@torch.no_grad()
-def test_samples_of_mirror_images_are_mirror_images(skeleton: Skeleton) -> None:
-    x = clips()
-    equal = []
-    for flip in (True, False):
-        net = small(skeleton=skeleton)
-        noise = noise_for(net, 2, hypotheses=2, iterations=3)
-        mirrored = net.sample(mirror(x, skeleton), mirror(noise, skeleton), flip=flip)
-        plain = net.sample(x, noise, flip=flip)
-        equal.append(torch.allclose(mirrored, mirror(plain, skeleton)))
-    assert equal == [True, False]
-
-
-@torch.no_grad()
-def test_predictions_are_clamped() -> None:
-    net = small()
-    dict(net.named_parameters())["denoiser.blocks.head.weight"].mul_(100)
-    result = net.sample(clips(), noise_for(net, 2, hypotheses=1, iterations=2))
-    assert result.abs().max().item() == pytest.approx(1.1)
-
-
 @torch.no_grad()
 def test_frames_are_not_interchangeable() -> None:
     net = small(frames=6)
@@ -481,62 +326,3 @@ def test_options_out_of_range_are_refused() -> None:
     net = small()
     with pytest.raises(ValueError, match="max_clips must be positive, got 0"):
         net.sample(clips(), noise_for(net, 1, hypotheses=1, iterations=1), max_clips=0)
-
-
-def official_d3dp(depth: int, width: int, frames: int) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of a checkpoint of D3DP's authors."""
-    shapes = official_mixste(depth, width, frames, coordinates=5) | {
-        "time_mlp.1.weight": (2 * width, width),
-        "time_mlp.1.bias": (2 * width,),
-        "time_mlp.3.weight": (width, 2 * width),
-        "time_mlp.3.bias": (width,),
-    }
-    return {f"pose_estimator.{name}": shape for name, shape in shapes.items()}
-
-
-def with_tables(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    tables = {name: torch.ones(1000, dtype=torch.float64) for name in OFFICIAL_BUFFERS}
-    tables["alphas_cumprod"] = torch.tensor(cosine_alpha_bars(1000), dtype=torch.float64)
-    return {**tables, **state}
-
-
-@pytest.mark.parametrize("prefix", ["", "module."])
-def test_official_checkpoints_become_ours(prefix: str) -> None:
-    assert len(OFFICIAL_BUFFERS) == 12
-    state = synthetic(official_d3dp(depth=2, width=8, frames=4))
-    net = small().float()
-    full = {prefix + name: value for name, value in with_tables(state).items()}
-    net.load_state_dict(convert_d3dp(full))
-    ours = net.state_dict()
-    for official, name in (
-        ("pose_estimator.time_mlp.1.weight", "denoiser.time_expand.weight"),
-        ("pose_estimator.time_mlp.3.bias", "denoiser.time_shrink.bias"),
-        ("pose_estimator.TTEblocks.1.norm1.bias", "denoiser.blocks.temporal_blocks.1.norm1.bias"),
-        ("pose_estimator.Spatial_patch_to_embedding.weight", "denoiser.embed.weight"),
-    ):
-        assert torch.equal(ours[name], state[official])
-    assert len(ours) == len(state)
-    assert set(convert_d3dp(state)) == set(ours)  # tables may be left out
-
-
-def test_full_size_official_checkpoints_fit() -> None:
-    with torch.device("meta"):
-        net = D3DP(skeleton=MPI_INF_3DHP_17)
-        shapes = official_d3dp(depth=8, width=512, frames=243)
-        state = {name: torch.empty(shape) for name, shape in shapes.items()}
-    net.load_state_dict(convert_d3dp(state), assign=True)
-
-
-def test_what_is_unknown_or_missing_is_listed() -> None:
-    state = with_tables(synthetic(official_d3dp(depth=2, width=8, frames=4)))
-    state["extra"] = state.pop("pose_estimator.time_mlp.1.bias")
-    message = r"D3DP: 1 unknown: extra; 1 missing: pose_estimator\.time_mlp\.1\.bias"
-    with pytest.raises(CheckpointError, match=message):
-        convert_d3dp(state)
-
-
-def test_another_schedule_is_refused() -> None:
-    state = with_tables(synthetic(official_d3dp(depth=2, width=8, frames=4)))
-    state["alphas_cumprod"] = torch.linspace(1, 0, 1000, dtype=torch.float64)
-    with pytest.raises(CheckpointError, match="1000 steps, are not those of the cosine schedule"):
-        convert_d3dp(state)

@@ -13,11 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from tests.trainables.backbones.check_values import official_mixste, synthetic
-from tests.trainables.backbones.test_d3dp import official_d3dp, with_tables
-from tests.trainables.backbones.test_ktpformer import official as official_ktpformer
-from tests.trainables.backbones.test_motionagformer import official as official_motionagformer
+from tests.trainables.backbones.official.test_d3dp import official_d3dp, with_tables
+from tests.trainables.backbones.official.test_ktpformer import official as official_ktpformer
+from tests.trainables.backbones.official.test_motionagformer import (
+    official as official_motionagformer,
+)
+from tests.trainables.backbones.official.test_pstmo import (
+    official_parts,
+    official_shared,
+    official_stack,
+)
 from tests.trainables.backbones.test_poseformerv2 import official_shapes as official_poseformerv2
-from tests.trainables.backbones.test_pstmo import official_parts, official_shared, official_stack
 from trainables.backbones import (
     D3DP,
     PSTMO,
