@@ -116,7 +116,8 @@ class TrialSpec:
 class MeasuredOn:
     """What a validation figure was measured on: whether it may be compared with another one.
 
-    How long a training's clips are does not matter: validation lifts frames one by one.
+    How long a training's clips are does not matter: however a net looks at a sequence, validation
+    measures the same frames of it, each as a pose of its own.
 
     Attributes:
         dataset: Name of the data set.

@@ -19,7 +19,7 @@ from tuner.protocol.stages import Stage
 from tuner.records import TrialSpec
 from tuner.wiring import plan as planning
 from tuner.wiring import training_plan
-from tuner.wiring.cost import describe_plan, smaller_training
+from tuner.wiring.cost import describe_plan, smaller_trainings
 from tuner.wiring.plan import Plan, default_space, plan_greedy
 from tuner.wiring.space_checks import example_params
 from tuner.wiring.training_plan import plan_training
@@ -264,12 +264,47 @@ def test_long_clips_are_timed_by_shorter_ones_on_a_processor() -> None:
             update={"overrides": {**net, "loss_net_options": {"hidden": 8}}}
         )
     ).training
-    short, factor = smaller_training(config)
     assert (config.batch_size, config.data.frames) == (4, 243)
-    assert (short.batch_size, short.data.frames, short.backbone_options["frames"]) == (2, 27, 27)
-    assert factor == 2 * 9
-    single = plan().training
-    assert smaller_training(single) == (single, 1.0)
+    sizes = list(smaller_trainings(config))
+    assert [(short.data.frames, factor) for short, factor in sizes] == [
+        (9, 2 * 27),
+        (27, 2 * 9),
+        (243, 2),
+    ]
+    for short, _ in sizes:
+        assert short.batch_size == 2
+        assert short.backbone_options["frames"] == short.data.frames
+    assert list(smaller_trainings(plan().training)) == []
+
+
+LONG_ONLY: dict[str, dict[str, Any]] = {
+    "mixste": {"backbone_options": {"frames": 15}, "window_weight": 0.1, "window_frames": 14},
+    "poseformerv2": {
+        "backbone_options": {"frames": 15, "kept_frames": 11, "kept_coefficients": 11}
+    },
+    "motionagformer": {"backbone_options": {"frames": 15, "neighbours": 12}},
+}
+"""Options that shorter clips than the net's own do not allow."""
+
+
+@pytest.mark.parametrize("backbone", LONG_ONLY)
+def test_options_that_need_long_clips_have_a_cost_as_well(backbone: str) -> None:
+    fields = LONG_ONLY[backbone]
+    options = {"width": 8, "depth": 1, "heads": 2, **fields["backbone_options"]}
+    small = {"batch_size": 4, "energy_poses": 2, "loss_net_options": {"hidden": 8}}
+    found = asked(backbone=backbone)
+    changed = {**fields, **small, "backbone_options": options}
+    cost = describe_plan(plan_greedy(found.model_copy(update={"overrides": changed})))
+    assert cost["seconds"] > 0
+    assert cost["pretraining"] is None
+
+
+def test_a_pretraining_is_part_of_the_plan() -> None:
+    options = {"frames": 3, "width": 8, "hidden": 8, "depth": 1, "heads": 2}
+    fields = {"batch_size": 4, "energy_poses": 2, "pretraining": {"epochs": 79}}
+    changed = {"backbone_options": options, "loss_net_options": {"hidden": 8}, **fields}
+    found = asked(backbone="pstmo").model_copy(update={"overrides": changed})
+    assert describe_plan(plan_greedy(found))["pretraining"] == {"epochs": 79}
 
 
 def test_a_field_that_is_set_and_one_that_is_searched_make_the_same_training(

@@ -231,6 +231,7 @@ def _print(summary: RunSummary, *, json_mode: bool) -> None:
 
 def _print_plan(config: GreedyConfig, *, json_mode: bool) -> None:
     from tuner.cli._output import print_json
+    from tuner.reports.tables import duration_text
     from tuner.wiring.cost import describe_plan
     from tuner.wiring.plan import plan_greedy
 
@@ -242,13 +243,16 @@ def _print_plan(config: GreedyConfig, *, json_mode: bool) -> None:
         print_json(plan)
         return
     typer.echo(f"run {plan['run']} on {plan['dataset']} ({plan['train_poses']} training poses)")
+    if plan["pretraining"]:
+        epochs = plan["pretraining"]["epochs"]
+        typer.echo(f"  before stage 1: pre-training, {epochs} epochs (not in the estimate)")
     for stage in plan["stages"]:
         typer.echo(
             f"  {stage['name']}: tunes {', '.join(stage['tunes'])} by {stage['sampler']}, "
             f"at most {stage['trials']} trainings of {stage['epochs']} epochs "
-            f"({stage['steps']} steps) ≈ {stage['seconds']:.0f} s of one worker"
+            f"({stage['steps']} steps) ≈ {duration_text(stage['seconds'])} of one worker"
         )
     typer.echo(
-        f"in all at most {plan['trials']} trainings, about {plan['seconds']:.0f} worker-seconds "
-        "by a timing of a few steps on this machine"
+        f"in all at most {plan['trials']} trainings, about {duration_text(plan['seconds'])} "
+        "of one worker by a timing of a few steps on this machine"
     )

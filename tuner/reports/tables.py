@@ -88,13 +88,15 @@ def params_text(params: Mapping[str, float]) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """A duration for people: `8 s`, `3 min 20 s`, `2 h 05 min`."""
+    """A duration for people: `8 s`, `3 min 20 s`, `2 h 05 min`, `3 d 04 h`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    if whole < 2 * 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600:02d} h"
 
 
 def comparison_rows(summary: RunSummary) -> list[ComparisonRow]:

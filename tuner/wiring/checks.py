@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TypeVar, get_args
 
 import torch
@@ -72,7 +73,10 @@ def refuse_decided(
 
 
 def check_nets(training: TrainingConfig, dataset: PoseDataset) -> None:
-    """Build both nets and let two poses through, so that a bad option is found now.
+    """Build the nets and let two clips through, so that a bad option is found now.
+
+    This is first tried without values, which costs next to nothing; nets that need values, and
+    what fails, get real ones, which name the fault.
 
     Raises:
         TrainableError: If an option is unknown or does not fit.
@@ -80,30 +84,41 @@ def check_nets(training: TrainingConfig, dataset: PoseDataset) -> None:
     """
     skeleton, frames = dataset.skeleton, training.data.frames
     clips = "single frames" if frames == 1 else f"clips of {frames} frames"
-    with torch.no_grad():
-        try:
-            pose_net = build_backbone(training, skeleton)
-            loss_net = build_loss_net(training, skeleton)
-            if training.pretraining.epochs > 0:
-                build_masked_net(training, skeleton)(
-                    torch.zeros(2, frames, skeleton.num_joints, 2)
-                )
-            window = window_of(pose_net)
-            check_clips_suffice(training, window)
-            _check_order(training, dataset, max(frames, window.frames))
-            for count in {frames, window.frames}:  # validation lifts a window at a time
-                x = torch.zeros(2, count, skeleton.num_joints, 2)
-                y = pose_net(x)
-                seen = middle_frames(x, window.outputs(count))
-                pose_loss("mse", y, torch.zeros(*seen.shape[:-1], 3))
-                if loss_net is not None:
-                    loss_net(seen, y)
-        except (RuntimeError, ShapeError) as error:
-            raise ConfigurationError(
-                f"{training.backbone} with backbone_options {training.backbone_options} and "
-                f"{training.loss_net} with loss_net_options {training.loss_net_options} do not "
-                f"take {clips} of {skeleton.num_joints} joints: {error}"
-            ) from error
+    with suppress(RuntimeError, TypeError, ValueError, TrainableError):
+        _let_through(training, dataset, torch.device("meta"))
+        return
+    try:
+        _let_through(training, dataset, torch.device("cpu"))
+    except (RuntimeError, ShapeError) as error:
+        raise ConfigurationError(
+            f"{training.backbone} with backbone_options {training.backbone_options} and "
+            f"{training.loss_net} with loss_net_options {training.loss_net_options} do not "
+            f"take {clips} of {skeleton.num_joints} joints: {error}"
+        ) from error
+
+
+@torch.no_grad()
+def _let_through(training: TrainingConfig, dataset: PoseDataset, device: torch.device) -> None:
+    """Pass two clips as training has them, and two as validation has them."""
+    skeleton, frames = dataset.skeleton, training.data.frames
+    with device:
+        pose_net = build_backbone(training, skeleton)
+    loss_net = build_loss_net(training, skeleton)  # small, and made with values of its graph
+    if loss_net is not None:
+        loss_net.to(device)
+    window = window_of(pose_net)
+    check_clips_suffice(training, window)
+    _check_order(training, dataset, max(frames, window.frames))
+    with device:
+        if training.pretraining.epochs > 0:
+            build_masked_net(training, skeleton)(torch.zeros(2, frames, skeleton.num_joints, 2))
+        for count in {frames, window.frames}:  # validation lifts a window at a time
+            x = torch.zeros(2, count, skeleton.num_joints, 2)
+            y = pose_net(x)
+            seen = middle_frames(x, window.outputs(count))
+            pose_loss("mse", y, torch.zeros(*seen.shape[:-1], 3))
+            if loss_net is not None:
+                loss_net(seen, y)
 
 
 def _check_order(training: TrainingConfig, dataset: PoseDataset, frames: int) -> None:

@@ -160,6 +160,9 @@ def test_places_leave_out_what_is_unknown(build_run: BuildRun) -> None:
         (59.6, "1 min 00 s"),
         (200, "3 min 20 s"),
         (7500, "2 h 05 min"),
+        (172_799, "47 h 59 min"),
+        (172_800, "2 d 00 h"),
+        (100 * 3600, "4 d 04 h"),
     ],
 )
 def test_durations(seconds: float, text: str) -> None:
