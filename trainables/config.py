@@ -121,7 +121,7 @@ class TrainingConfig(Frozen):
         test_iterations: Iterations K of their sampler; one in validation.
         accumulate: Parts that a batch is passed through the pose-net in, one after the other, for
             less memory; the step remains one of the whole batch, but for batch norm, which sees
-            the parts.
+            the parts. The loss-net sees all clips of a batch at once, or `energy_poses` of them.
         autocast: `bf16` passes the pose-net in bfloat16 where that is safe, in training.
         checkpoint_activations: Whether the pose-net's blocks are computed once more in the
             backward pass, instead of keeping what is inside of them.

@@ -56,6 +56,7 @@ class Samples(Protocol):
         iterations: int,
         flip: bool,
         generator: torch.Generator | None = None,
+        max_clips: int | None = None,
     ) -> Tensor:
         """Sample hypotheses.
 
@@ -66,6 +67,8 @@ class Samples(Protocol):
             flip: Whether each iteration is averaged with that of the mirror image.
             generator: Source of fresh noise for each clip; None for noise that depends on the
                 number of hypotheses and iterations only.
+            max_clips: At most so many of the clips of all hypotheses pass the net at a time; None
+                for as many as x has. Says nothing about what is drawn.
 
         Returns:
             Root-relative joints, metres, (H, B, T, J, 3).

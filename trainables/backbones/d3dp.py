@@ -164,10 +164,9 @@ class D3DP(nn.Module):
         iterations: int,
         flip: bool,
         generator: torch.Generator | None = None,
+        max_clips: int | None = None,
     ) -> Tensor:
         """Sample hypotheses.
-
-        The denoiser sees as many clips at a time as there are.
 
         Args:
             x: Normalised screen coordinates, (B, T, J, 2).
@@ -176,23 +175,27 @@ class D3DP(nn.Module):
             flip: Whether each iteration is averaged with that of the mirror image.
             generator: Source of fresh noise for each clip; None for noise that all clips and
                 calls share.
+            max_clips: The denoiser sees at most so many of the H·B clips at a time; None for B.
 
         Returns:
             Root-relative joints, metres, (H, B, T, J, 3).
 
         Raises:
             ShapeError: If frames, joints or coordinates do not fit.
-            ValueError: If hypotheses or iterations are out of range.
+            ValueError: If hypotheses, iterations or max_clips are out of range.
         """
         if hypotheses < 1:
             raise ValueError(f"there must be at least one hypothesis, got {hypotheses}")
+        if max_clips is None:
+            max_clips = max(1, len(x))
+        _check_max_clips(max_clips)
         noise = self.draw_noise(
             1 if generator is None else len(x),
             hypotheses=hypotheses,
             iterations=iterations,
             generator=generator or torch.Generator().manual_seed(self.noise_seed),
         )
-        steps = self._iterate(x, noise, flip=flip, max_clips=max(1, len(x)))
+        steps = self._iterate(x, noise, flip=flip, max_clips=max_clips)
         return deque(steps, maxlen=1).pop()  # the others need no memory
 
     def training_pass(self, x: Tensor, target: Tensor) -> TrainingOutput:
@@ -288,8 +291,7 @@ class D3DP(nn.Module):
         """
         if max_clips is None:
             max_clips = noise.shape[1] * len(x)
-        elif max_clips < 1:
-            raise ValueError(f"max_clips must be positive, got {max_clips}")
+        _check_max_clips(max_clips)
         return torch.stack(list(self._iterate(x, noise, flip=flip, max_clips=max_clips)))
 
     def _iterate(
@@ -349,3 +351,8 @@ class D3DP(nn.Module):
     def _check_poses(self, poses: Tensor, leading: Sequence[int]) -> None:
         if poses.shape != (*leading, 3):
             raise ShapeError(f"expected shape {(*leading, 3)}, got {tuple(poses.shape)}")
+
+
+def _check_max_clips(count: int) -> None:
+    if count < 1:
+        raise ValueError(f"max_clips must be positive, got {count}")

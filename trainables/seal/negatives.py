@@ -17,7 +17,14 @@ from trainables.metrics.hypotheses import select
 from trainables.seal.device_data import middle_frames
 from trainables.seal.projection import Views, reprojection_errors
 
-__all__ = ["NegativePool", "build_pool", "disc_noise", "lift_in_evaluation", "rank_pairs"]
+__all__ = [
+    "NegativePool",
+    "build_pool",
+    "clips_at_a_time",
+    "disc_noise",
+    "lift_in_evaluation",
+    "rank_pairs",
+]
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,8 @@ def build_pool(
         noise = disc_noise(x, config.num_perturbations, config.perturbation_radius, stream)
         disturbance = torch.linalg.vector_norm(noise, dim=-1).mean(dim=-1)
         disturbance = middle_frames(disturbance, y.shape[1], dim=2)
-        lifted = lift_in_evaluation(pose_net, (x + noise).flatten(0, 1))
+        rows = (x + noise).flatten(0, 1)
+        lifted = lift_in_evaluation(pose_net, rows, max_clips=clips_at_a_time(config))
         parts.append(lifted.unflatten(0, noise.shape[:2]))
     if config.negatives == "hypotheses":
         parts.append(_hypotheses(config, pose_net, x, stream))
@@ -148,15 +156,21 @@ def rank_pairs(
     )
 
 
-def lift_in_evaluation(pose_net: nn.Module, x: Tensor) -> Tensor:
+def clips_at_a_time(config: TrainingConfig) -> int | None:
+    """Clips that pass the pose-net at a time: those of a part of a batch; None for all."""
+    return None if config.accumulate == 1 else -(-config.batch_size // config.accumulate)
+
+
+def lift_in_evaluation(pose_net: nn.Module, x: Tensor, *, max_clips: int | None = None) -> Tensor:
     """Lift by a pass in evaluation mode, (B, T, J, 2) to (B, T, J, 3), without gradient.
 
     Deterministic, and it leaves the batch norm statistics alone. In training mode each pose
-    would depend on its batch, and a perturbation would bring new dropout with it.
+    would depend on its batch, and a perturbation would bring new dropout with it. The net sees
+    at most `max_clips` at a time; all for None.
     """
     with _evaluating(pose_net):
-        pred: Tensor = pose_net(x)
-    return pred
+        parts = [pose_net(part) for part in x.split(max_clips or len(x))]
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 def _hypotheses(
@@ -179,6 +193,7 @@ def _hypotheses(
             iterations=config.hypothesis_iterations,
             flip=False,
             generator=stream or torch.default_generator,
+            max_clips=clips_at_a_time(config),
         )
 
 

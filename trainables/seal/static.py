@@ -12,7 +12,7 @@ from trainables.seal.device_data import middle_frames
 from trainables.seal.lifting import window_of
 from trainables.seal.loss_net_step import LossNetStep
 from trainables.seal.monitor import StepMonitor
-from trainables.seal.negatives import build_pool, lift_in_evaluation
+from trainables.seal.negatives import build_pool, clips_at_a_time, lift_in_evaluation
 
 __all__ = ["fit_loss_net"]
 
@@ -54,7 +54,7 @@ def fit_loss_net(
             pose_net=pose_net,
             x=x,
             y=y,
-            prediction=lift_in_evaluation(pose_net, x),
+            prediction=lift_in_evaluation(pose_net, x, max_clips=clips_at_a_time(config)),
             views=None if batch.views is None else batch.views.first(len(x)),
             stream=stream,
         )

@@ -16,7 +16,12 @@ from trainables.seal.constraints import length_constraint, symmetry_constraint
 from trainables.seal.device_data import middle_frames
 from trainables.seal.lifting import window_of
 from trainables.seal.loss_net_step import LossNetStep
-from trainables.seal.negatives import NegativePool, build_pool, lift_in_evaluation
+from trainables.seal.negatives import (
+    NegativePool,
+    build_pool,
+    clips_at_a_time,
+    lift_in_evaluation,
+)
 from trainables.seal.pose_pass import PosePass
 from trainables.seal.projection import Views
 from trainables.seal.training_pass import supervised_loss
@@ -149,7 +154,10 @@ class AlternatingStep:
         """
         if self._loss_net_step is None or self._config.negatives_from == "train_forward":
             return None
-        return self._negatives(context, lift_in_evaluation(self._pose_net, context.x))
+        most = clips_at_a_time(self._config)
+        return self._negatives(
+            context, lift_in_evaluation(self._pose_net, context.x, max_clips=most)
+        )
 
     def _negatives(self, context: _Context, prediction: Tensor) -> NegativePool:
         return build_pool(

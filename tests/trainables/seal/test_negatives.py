@@ -21,6 +21,7 @@ from trainables.seal.loss_net_step import LossNetStep
 from trainables.seal.negatives import (
     NegativePool,
     build_pool,
+    clips_at_a_time,
     disc_noise,
     lift_in_evaluation,
     rank_pairs,
@@ -337,3 +338,50 @@ def test_diffusion_trains_with_its_negatives_and_as_its_baseline_with_alpha_of_n
     assert figures[name] > 0
     pairs = zip(trained.pose_net.parameters(), baseline.pose_net.parameters(), strict=True)
     assert all(torch.equal(first, second) for first, second in pairs)
+
+
+@pytest.mark.parametrize(
+    ("fields", "clips"),
+    [
+        ({"negatives": "perturbation"}, [2] * 6),
+        ({"negatives": "hypotheses", "num_hypotheses": 3, "hypothesis_iterations": 2}, [2] * 12),
+    ],
+)
+def test_negatives_of_a_batch_in_parts_are_lifted_in_parts(
+    make_config: MakeConfig, fields: dict[str, object], clips: list[int]
+) -> None:
+    net_fields = {name: D3DP_FIELDS[name] for name in ("backbone", "backbone_options", "data")}
+    whole = make_config(**net_fields, **fields, batch_size=4)
+    parts = whole.model_copy(update={"accumulate": 2})
+    net = build_backbone(whole, H36M_17)
+    assert isinstance(net, D3DP)
+    seen: list[int] = []
+    net.denoiser.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    expected = clip_pool(whole, net)[0].poses
+    assert max(seen) >= 4
+    seen.clear()
+    found = clip_pool(parts, net)[0].poses
+    assert seen[1:] == clips  # after the prediction, which is none of the pool's
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_prediction_in_evaluation_mode_is_lifted_in_parts() -> None:
+    net = D3DP(skeleton=H36M_17, frames=FRAMES, width=8, heads=2, depth=1)
+    seen: list[int] = []
+    net.denoiser.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    x = 0.3 * torch.randn(5, FRAMES, 17, 2, generator=stream(1))
+    found = lift_in_evaluation(net, x, max_clips=2)
+    assert seen == [2, 2, 1]
+    torch.testing.assert_close(found, lift_in_evaluation(net, x))
+    with pytest.raises(ValueError, match="max_clips must be positive, got 0"):
+        net.hypothesise(x, hypotheses=1, iterations=1, flip=False, max_clips=0)
+
+
+@pytest.mark.parametrize(
+    ("accumulate", "batch_size", "clips"), [(1, 16, None), (2, 16, 8), (3, 16, 6), (5, 3, 1)]
+)
+def test_a_part_of_a_batch_passes_at_a_time(
+    make_config: MakeConfig, accumulate: int, batch_size: int, clips: int | None
+) -> None:
+    config = make_config(accumulate=accumulate, batch_size=batch_size)
+    assert clips_at_a_time(config) == clips
