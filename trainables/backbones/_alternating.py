@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from trainables.backbones._transformer import Block, drop_path_rates
+from trainables.backbones._transformer import Block, check_sizes, drop_path_rates
 
 __all__ = ["AlternatingBlocks", "across_frames", "across_joints"]
 
@@ -56,8 +56,7 @@ class AlternatingBlocks(nn.Module):
         drop_path: float,
     ) -> None:
         super().__init__()
-        if depth < 1 or frames < 1:
-            raise ValueError(f"depth and frames must be positive, got {depth} and {frames}")
+        check_sizes(frames=frames, width=width, depth=depth, heads=heads)
         self.spatial_table = nn.Parameter(torch.zeros(1, num_joints, width))
         self.temporal_table = nn.Parameter(torch.zeros(1, frames, width))
         self.spatial_blocks, self.temporal_blocks = (

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainables.backbones._transformer import attend
+from trainables.backbones._transformer import attend, check_sizes
 
 __all__ = ["FrameEncoder", "PlainLayers", "StridedTransformer", "TemporalTransformer", "TokenNorm"]
 
@@ -70,7 +70,8 @@ class SeparateAttention(nn.Module):
 
     def __init__(self, width: int, heads: int, *, dropout: float) -> None:
         super().__init__()
-        if heads < 1 or width % heads:
+        check_sizes(width=width, heads=heads)
+        if width % heads:
             raise ValueError(f"heads must divide the width, got {heads} heads of width {width}")
         self.heads, self.dropout = heads, dropout
         self.queries = nn.Linear(width, width)

@@ -8,7 +8,29 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["MLP", "Attention", "Block", "DropPath", "attend", "drop_path_rates"]
+__all__ = [
+    "MLP",
+    "Attention",
+    "Block",
+    "DropPath",
+    "attend",
+    "check_sizes",
+    "drop_path_rates",
+]
+
+
+def check_sizes(**sizes: int) -> None:
+    """Refuse numbers of channels, layers and the like that are not positive.
+
+    Torch takes zero channels, warns, and trains nothing.
+
+    Raises:
+        ValueError: If there is one; the message names all of them.
+    """
+    wrong = {name: size for name, size in sizes.items() if size < 1}
+    if wrong:
+        found = " and ".join(str(size) for size in wrong.values())
+        raise ValueError(f"{' and '.join(wrong)} must be positive, got {found}")
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor, heads: int, dropout: float) -> Tensor:
@@ -41,12 +63,13 @@ class Attention(nn.Module):
         qkv_bias: Whether the fused map has a bias; its key third is inert.
 
     Raises:
-        ValueError: If the heads do not divide the channels.
+        ValueError: If a number is not positive, or the heads do not divide the channels.
     """
 
     def __init__(self, width: int, heads: int, *, qkv_bias: bool = True) -> None:
         super().__init__()
-        if heads < 1 or width % heads:
+        check_sizes(width=width, heads=heads)
+        if width % heads:
             raise ValueError(f"heads must divide the width, got {heads} heads of width {width}")
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
@@ -65,12 +88,16 @@ class MLP(nn.Module):
         width: Channels C, in and out.
         hidden: Channels between.
         activation: Function between; the exact GELU by default.
+
+    Raises:
+        ValueError: If a number is not positive.
     """
 
     def __init__(
         self, width: int, hidden: int, *, activation: Callable[[Tensor], Tensor] = F.gelu
     ) -> None:
         super().__init__()
+        check_sizes(width=width, hidden=hidden)
         self.fc1 = nn.Linear(width, hidden)
         self.activation = activation
         self.fc2 = nn.Linear(hidden, width)
@@ -125,7 +152,8 @@ class Block(nn.Module):
         qkv_bias: Whether the attention's fused map has a bias.
 
     Raises:
-        ValueError: If the heads do not divide the channels, or the rate is none.
+        ValueError: If a number is not positive, the heads do not divide the channels, or the
+            rate is none.
     """
 
     def __init__(
@@ -140,6 +168,7 @@ class Block(nn.Module):
         qkv_bias: bool = True,
     ) -> None:
         super().__init__()
+        check_sizes(width=width, heads=heads)
         self.norm1 = nn.LayerNorm(width, eps=eps if attention_eps is None else attention_eps)
         self.attn = Attention(width, heads, qkv_bias=qkv_bias)
         self.drop_path = DropPath(drop_path)

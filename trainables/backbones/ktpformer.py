@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from trainables.backbones._alternating import across_frames, across_joints
 from trainables.backbones._inputs import check_clips
-from trainables.backbones._transformer import Block, drop_path_rates
+from trainables.backbones._transformer import Block, check_sizes, drop_path_rates
 from trainables.skeletons import Skeleton
 from trainables.windows import Window
 
@@ -56,10 +56,9 @@ class KTPFormer(nn.Module):
         output_scale: float = 1.0,
     ) -> None:
         super().__init__()
-        if frames < 1 or depth < 0:
-            raise ValueError(
-                f"frames must be positive and depth not negative, got {frames} and {depth}"
-            )
+        check_sizes(frames=frames, width=width, heads=heads)
+        if depth < 0:
+            raise ValueError(f"depth must not be negative, got {depth}")
         self.num_joints = joints = skeleton.num_joints
         self.window = Window(frames, "all")
         self.output_scale = output_scale

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from trainables.backbones._alternating import AlternatingBlocks
 from trainables.backbones._inputs import check_clips
+from trainables.backbones._transformer import check_sizes
 from trainables.windows import Window
 
 __all__ = ["MixSTE"]
@@ -39,6 +40,7 @@ class MixSTE(nn.Module):
         drop_path: float = 0.1,
     ) -> None:
         super().__init__()
+        check_sizes(frames=frames, width=width, depth=depth, heads=heads)
         self.num_joints = num_joints
         self.window = Window(frames, "all")
         self.embed = nn.Linear(2, width)

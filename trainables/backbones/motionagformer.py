@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from trainables.backbones._alternating import across_frames, across_joints
 from trainables.backbones._inputs import check_clips
-from trainables.backbones._transformer import MLP, Attention, DropPath
+from trainables.backbones._transformer import MLP, Attention, DropPath, check_sizes
 from trainables.skeletons import Skeleton
 from trainables.windows import Window
 
@@ -72,6 +72,7 @@ class MotionAGFormer(nn.Module):
         output_scale: float = 1.024,
     ) -> None:
         super().__init__()
+        check_sizes(frames=frames, depth=depth, width=width, head_width=head_width, heads=heads)
         if not 1 <= neighbours <= frames:
             raise ValueError(f"neighbours must be 1 to {frames} frames, got {neighbours}")
         self.num_joints = skeleton.num_joints

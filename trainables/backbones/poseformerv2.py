@@ -8,7 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from trainables.backbones._sliding import as_windows, middle_window
-from trainables.backbones._transformer import MLP, Attention, Block, DropPath, drop_path_rates
+from trainables.backbones._transformer import (
+    MLP,
+    Attention,
+    Block,
+    DropPath,
+    check_sizes,
+    drop_path_rates,
+)
 
 __all__ = ["PoseFormerV2", "dct_matrix", "inverse_dct_matrix"]
 
@@ -59,6 +66,7 @@ class PoseFormerV2(nn.Module):
     ) -> None:
         super().__init__()
         self.window = middle_window(frames)
+        check_sizes(width=width, depth=depth, heads=heads)
         if kept_frames % 2 == 0 or not 1 <= kept_frames <= frames:
             raise ValueError(
                 f"kept_frames must be odd and of 1 to {frames} frames, got {kept_frames}"

@@ -15,6 +15,7 @@ from trainables.backbones._pstmo_parts import (
 )
 from trainables.backbones._sliding import as_windows, middle_window
 from trainables.backbones._training import TrainingOutput
+from trainables.backbones._transformer import check_sizes
 from trainables.errors import CheckpointError
 
 __all__ = ["PRETRAINED_PARTS", "PSTMO", "default_strides"]
@@ -69,6 +70,7 @@ class PSTMO(nn.Module):
     ) -> None:
         super().__init__()
         self.window = middle_window(frames)
+        check_sizes(width=width, hidden=hidden, depth=depth, heads=heads)
         strides = default_strides(frames) if strides is None else tuple(strides)
         if any(s < 1 or s % 2 == 0 for s in strides) or math.prod(strides) != frames:
             raise ValueError(

@@ -178,7 +178,7 @@ def test_wrong_shapes_are_refused(shape: tuple[int, ...], message: str) -> None:
 
 
 def test_options_out_of_range_are_refused() -> None:
-    with pytest.raises(ValueError, match="positive, got 0 and 6"):
+    with pytest.raises(ValueError, match="depth must be positive, got 0"):
         small(depth=0)
     with pytest.raises(ValueError, match="3 heads of width 8"):
         small(heads=3)
