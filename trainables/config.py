@@ -212,6 +212,15 @@ class TrainingConfig(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _parts_have_clips(self) -> TrainingConfig:
+        if self.accumulate > self.batch_size:
+            raise ValueError(
+                f"accumulate={self.accumulate} would make more parts than the "
+                f"batch_size={self.batch_size} clips; set it to {self.batch_size} or less"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _hypotheses_need_a_sampler(self) -> TrainingConfig:
         if self.negatives == "hypotheses" and self.backbone not in PROBABILISTIC:
             raise ValueError(
@@ -229,9 +238,11 @@ class TrainingConfig(Frozen):
                 f"num_perturbations={self.num_perturbations}; set it to 2 or more"
             )
         if self.hard_negatives and self.num_negatives < 2:
+            sampled = self.negatives == "hypotheses"
+            cure = "num_hypotheses to 2 or more" if sampled else "negatives='both'"
             raise ValueError(
                 f"hard_negatives chooses from several negatives, but negatives="
-                f"{self.negatives!r} gives {self.num_negatives}; set negatives='both'"
+                f"{self.negatives!r} gives {self.num_negatives}; set {cure}"
             )
         return self
 

@@ -79,3 +79,18 @@ def test_without_validation_only_the_test_split_can_be_selected_on() -> None:
     assert DataConfig(name="h36m", val_subject="S8").validates
     with pytest.raises(ValidationError, match="val_subject='none' has no effect on"):
         DataConfig(name="h3wb", val_subject="none")
+
+
+def test_a_batch_has_a_clip_for_each_part() -> None:
+    fields: dict[str, Any] = {"backbone": "videopose", "loss_net": "none", "lr_p": 1e-3}
+    fields["batch_size"] = 4
+    assert TrainingConfig.model_validate({**fields, "accumulate": 4}).accumulate == 4
+    with pytest.raises(ValidationError, match=r"accumulate=5 would make more parts.*batch_size=4"):
+        TrainingConfig.model_validate({**fields, "accumulate": 5})
+
+
+def test_one_hypothesis_is_no_choice() -> None:
+    fields: dict[str, Any] = {"backbone": "d3dp", "lr_p": 1e-3, "lr_l": 1e-3, "alpha": 1e-3}
+    fields |= {"negatives": "hypotheses", "hard_negatives": True}
+    with pytest.raises(ValidationError, match="gives 1; set num_hypotheses to 2 or more"):
+        TrainingConfig.model_validate({**fields, "num_hypotheses": 1})
