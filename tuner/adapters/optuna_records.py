@@ -27,6 +27,7 @@ __all__ = [
     "IMPORTED_FROM",
     "OUTCOME",
     "RESERVED",
+    "added_fields",
     "differences",
     "outcome_to_json",
     "plain_json",
@@ -103,6 +104,20 @@ def differences(kept: object, given: object, *, path: str = "") -> list[str]:
             lines += differences(kept.get(key), given.get(key), path=inner)
         return lines
     return [] if kept == given else [f"{path}: {kept!r} in the store, {given!r} now"]
+
+
+def added_fields(kept: object, given: object, *, path: str = "") -> list[str]:
+    """Fields that only the given one of two JSON values has, by path; those of None left out."""
+    if not (isinstance(kept, Mapping) and isinstance(given, Mapping)):
+        return []
+    fields = []
+    for key in sorted(given):
+        inner = f"{path}.{key}" if path else str(key)
+        if key in kept:
+            fields += added_fields(kept[key], given[key], path=inner)
+        elif given[key] is not None:
+            fields.append(inner)
+    return fields
 
 
 def trial_attributes(stage: str, spec: TrialSpec) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from tuner.adapters.optuna_records import (
     IMPORTED_FROM,
     OUTCOME,
     RESERVED,
+    added_fields,
     differences,
     outcome_to_json,
     plain_json,
@@ -288,6 +289,15 @@ class OptunaStudyStore:
         lines = differences(kept, given)
         if self._storage.get_study_directions(study) != [StudyDirection.MINIMIZE]:
             lines.append("direction: not 'minimize' in the store")
+        base = "definition.base."
+        added = added_fields(kept, given)
+        if lines and len(lines) == len(added) and all(name.startswith(base) for name in added):
+            # with other fields the trials have other fingerprints: all would be trained anew
+            names = ", ".join(name.removeprefix(base) for name in added)
+            raise DefinitionMismatchError(
+                f"study {study_name} was begun by an earlier version, whose configurations "
+                f"lacked {names}; give the run another name, or finish it with that version"
+            )
         if lines:
             listed = "\n".join(f"  - {line}" for line in lines)
             raise DefinitionMismatchError(

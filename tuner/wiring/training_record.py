@@ -129,6 +129,12 @@ def check_same(kept: TrainingRecord | TrainingResult, asked: TrainingRecord) -> 
     if kept.fingerprint == asked.fingerprint:
         return
     before, now = flatten(kept.config), flatten(asked.config)
+    added = sorted(now.keys() - before.keys())
+    if added and before.items() <= now.items():
+        raise DefinitionMismatchError(
+            f"training {kept.name!r} was begun by an earlier version, whose configurations "
+            f"lacked {', '.join(added)}; choose another --name, or finish it with that version"
+        )
     changes = [
         f"{name}: {before.get(name, 'none')} before, {now.get(name, 'none')} now"
         for name in sorted(before.keys() | now.keys())

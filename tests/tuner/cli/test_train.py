@@ -231,6 +231,20 @@ def test_what_differs_is_said_field_by_field(trained: tuple[Path, TrainingResult
         train_small(home, name="small", overrides=overrides)
 
 
+def test_a_training_of_an_earlier_version_is_told_apart(tmp_path: Path) -> None:
+    train_small(tmp_path, name="small")
+    folder = tmp_path / "trainings" / "small"
+    for path in (folder / "training.json", folder / "result.json"):
+        values = json.loads(path.read_text())
+        del values["config"]["accumulate"], values["config"]["pretraining"]
+        path.write_text(json.dumps({**values, "fingerprint": "0" * 64}))
+    expected = (
+        r"'small' was begun by an earlier version, .* lacked accumulate, pretraining\.epochs"
+    )
+    with pytest.raises(DefinitionMismatchError, match=expected):
+        train_small(tmp_path, name="small")
+
+
 def test_a_result_of_another_configuration_is_not_given_out(tmp_path: Path) -> None:
     train_small(tmp_path, name="small")
     (tmp_path / "trainings" / "small" / "training.json").unlink()

@@ -267,6 +267,23 @@ def test_a_run_that_is_asked_something_else_is_refused(world: World) -> None:
         check_run(other_seed, world.store)
 
 
+def test_a_run_of_an_earlier_version_is_told_apart(world: World) -> None:
+    earlier = protocol(grids([1e-4], [5e-3], [5e-3]))
+    world.run(earlier, TableRunner(table()))
+
+    def now(**fields: Any) -> Protocol:
+        stages = [
+            dataclasses.replace(stage, base={**stage.base, **fields}) for stage in earlier.stages
+        ]
+        return dataclasses.replace(earlier, stages=tuple(stages))
+
+    expected = r"begun by an earlier version, whose configurations lacked accumulate; give"
+    with pytest.raises(DefinitionMismatchError, match=expected):
+        check_run(now(accumulate=1, autocast=None), world.store)
+    with pytest.raises(DefinitionMismatchError, match="with another definition"):
+        check_run(now(accumulate=1, epochs=99), world.store)
+
+
 def test_a_second_writer_is_noticed(world: World) -> None:
     chosen = protocol(grids([5e-5, 1e-4], [1e-3, 5e-3], ALL_ALPHA))
     world.store.open_study(study_spec(chosen, chosen.stages[0], {}))
