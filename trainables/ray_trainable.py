@@ -13,6 +13,7 @@ from ray import tune
 from trainables.checkpoint import CheckpointStore
 from trainables.config import TrainingConfig
 from trainables.data.dataset import PoseDataset
+from trainables.errors import NonFiniteError, TrainableError
 from trainables.seal.pretraining import PretrainingWatch, pretrain
 from trainables.trial_run import TrialRun, choose_device, evaluate_checkpoint, restore_best
 
@@ -23,9 +24,10 @@ class SealTrainable(tune.Trainable):
     """One trial: each `step` is an epoch, reported as `TrialRun.step` describes.
 
     The configuration holds `training` (what `TrainingConfig` reads), `fingerprint`,
-    `checkpoint_root`, `threads` (torch's, 1 by default) and `device` (`auto`, `cpu`, `cuda`). The
-    data set is given once, with `tune.with_parameters(SealTrainable, dataset=...)`, and mapped
-    from Ray's object store without a copy.
+    `checkpoint_root`, `pretraining_root` (of pre-trainings, `checkpoint_root` by default),
+    `threads` (torch's, 1 by default) and `device` (`auto`, `cpu`, `cuda`). The data set
+    is given once, with `tune.with_parameters(SealTrainable, dataset=...)`, and mapped from Ray's
+    object store without a copy.
 
     Checkpoints are our own, by fingerprint (`TrialRun`); Ray's are to be off. A worker is used
     for one trial after another: nothing of a trial is kept, and nothing is built before the
@@ -86,7 +88,12 @@ class SealTrainable(tune.Trainable):
         if path.parent.name == fingerprint:  # ours, wherever the run's folder lies by now
             store = CheckpointStore(Path(config["checkpoint_root"]))
             path = restore_best(
-                training, dataset, store=store, fingerprint=fingerprint, device=device
+                training,
+                dataset,
+                store=store,
+                pretrainings=_pretrainings(config),
+                fingerprint=fingerprint,
+                device=device,
             )
         return evaluate_checkpoint(
             training, dataset, checkpoint=path, fingerprint=fingerprint, split=split, device=device
@@ -107,13 +114,18 @@ class SealTrainable(tune.Trainable):
             TrainableError: If data or configuration cannot be used, or the loss is not finite.
         """
         torch.set_num_threads(int(config.get("threads", 1)))
-        training, store = _training_and_store(config)
-        return pretrain(training, dataset, store=store, device=_device(config)).summary()
+        training = TrainingConfig.model_validate(config["training"])
+        store, device = _pretrainings(config), _device(config)
+        try:
+            return pretrain(training, dataset, store=store, device=device).summary()
+        except NonFiniteError as error:
+            raise TrainableError(f"{error}; try a lower pretraining.lr") from error
 
     @staticmethod
     def watch_pretraining(config: dict[str, Any]) -> PretrainingWatch:
         """Watch that task from another process; `config` is the task's."""
-        return PretrainingWatch(*_training_and_store(config))
+        training = TrainingConfig.model_validate(config["training"])
+        return PretrainingWatch(training, _pretrainings(config))
 
     def _build(self) -> TrialRun:
         torch.set_num_threads(int(self._settings.get("threads", 1)))
@@ -121,6 +133,7 @@ class SealTrainable(tune.Trainable):
             TrainingConfig.model_validate(self._settings["training"]),
             self._dataset,
             store=CheckpointStore(Path(self._settings["checkpoint_root"])),
+            pretrainings=_pretrainings(self._settings),
             fingerprint=self._settings["fingerprint"],
             device=_device(self._settings),
             devices=self._devices_held(),
@@ -132,9 +145,8 @@ class SealTrainable(tune.Trainable):
         return float(held.get("GPU", 0.0) or held.get("CPU", 0.0) or 1.0)
 
 
-def _training_and_store(settings: dict[str, Any]) -> tuple[TrainingConfig, CheckpointStore]:
-    training = TrainingConfig.model_validate(settings["training"])
-    return training, CheckpointStore(Path(settings["checkpoint_root"]))
+def _pretrainings(settings: dict[str, Any]) -> CheckpointStore:
+    return CheckpointStore(Path(settings.get("pretraining_root", settings["checkpoint_root"])))
 
 
 def _device(settings: dict[str, Any]) -> torch.device:

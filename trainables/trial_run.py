@@ -92,6 +92,7 @@ class TrialRun:
         store: Where checkpoints lie.
         fingerprint: Identity of the configuration.
         device: Where to train.
+        pretrainings: Where pre-trainings lie; None for beside the checkpoints.
         devices: Accelerators (or CPUs) held, for the device time.
     """
 
@@ -103,11 +104,13 @@ class TrialRun:
         store: CheckpointStore,
         fingerprint: str,
         device: torch.device,
+        pretrainings: CheckpointStore | None = None,
         devices: float = 1.0,
     ) -> None:
         self._config = config
         self._dataset = dataset
         self._store = store
+        self._pretrainings = pretrainings or store
         self._fingerprint = fingerprint
         self._device = device
         self._devices = devices
@@ -163,7 +166,7 @@ class TrialRun:
         if self._found is None and self._config.pretraining.epochs > 0:
             # a search has seen to it before its first trial; else it is trained, and kept, now
             pretrained = pretrained_state(
-                self._config, self._dataset, store=self._store, device=self._device
+                self._config, self._dataset, store=self._pretrainings, device=self._device
             )
         trainer = SealTrainer(
             self._config, self._dataset, device=self._device, pretrained=pretrained
@@ -229,6 +232,7 @@ def restore_best(
     store: CheckpointStore,
     fingerprint: str,
     device: torch.device,
+    pretrainings: CheckpointStore | None = None,
 ) -> Path:
     """Where the best nets of a finished training lie; lost ones are trained once more.
 
@@ -243,7 +247,14 @@ def restore_best(
     except CheckpointError as error:
         logger.warning("the best nets are lost and are trained once more: %s", error)
         store.forget(fingerprint)
-        run = TrialRun(config, dataset, store=store, fingerprint=fingerprint, device=device)
+        run = TrialRun(
+            config,
+            dataset,
+            store=store,
+            fingerprint=fingerprint,
+            device=device,
+            pretrainings=pretrainings,
+        )
         while not run.step()["finished"]:
             pass
     return path

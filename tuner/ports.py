@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ __all__ = [
     "Decision",
     "EngineListener",
     "FeedState",
+    "OnPretrainingEpoch",
     "RunInfo",
     "Sampler",
     "StudyHistory",
@@ -184,6 +185,16 @@ class TrialObserver(Protocol):
         ...
 
 
+class OnPretrainingEpoch(Protocol):
+    """Told of an epoch of the pre-training."""
+
+    def __call__(
+        self, epoch: int, figures: Mapping[str, float], /, *, earlier: bool = False
+    ) -> None:
+        """An epoch, from 1, has ended; `earlier`: it was there already."""
+        ...
+
+
 class TrialRunner(Protocol):
     """Runs trials on workers."""
 
@@ -202,9 +213,7 @@ class TrialRunner(Protocol):
         """Metrics of checkpoints on a split, in order; `(spec, checkpoint)` per job."""
         ...
 
-    def pretrain(
-        self, spec: TrialSpec, on_epoch: Callable[[int, Mapping[str, float]], None]
-    ) -> dict[str, Any]:
+    def pretrain(self, spec: TrialSpec, on_epoch: OnPretrainingEpoch) -> dict[str, Any]:
         """Pre-train what a trial begins with; go on with it, or find it finished.
 
         Args:

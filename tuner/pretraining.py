@@ -44,17 +44,21 @@ class ShownPretraining:
         self._loss: float | None = None
         self._seconds = 0.0
         self._finished = False
+        self._trained_now = False
         self._request = TrialRequest(STAGE, _TRIAL, _shown(spec))
 
     def __enter__(self) -> Self:
         self._tracker.start_trial(self._request, tags={"role": _PART})
         return self
 
-    def on_epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
-        """Show an epoch that ended, now or in an earlier life."""
+    def on_epoch(self, epoch: int, figures: Mapping[str, float], *, earlier: bool = False) -> None:
+        """Show an epoch that ended now, or was there already: the tracker shows both alike."""
         self._tracker.log_epoch(STAGE, EpochReport(_TRIAL, epoch, figures))
         self._epoch, self._loss = epoch, figures[LOSS]
         self._seconds += figures["epoch_s"]
+        if earlier:
+            return
+        self._trained_now = True
         self._listener.on_message(
             f"pre-training: epoch {epoch} of {self._epochs}, loss {self._loss:.4f}, "
             f"{figures['epoch_s']:.1f} s"
@@ -62,9 +66,10 @@ class ShownPretraining:
 
     def finish(self, figures: Mapping[str, Any]) -> None:
         """Show that all epochs have been trained, with what came out of it."""
+        found = self._epoch == self._epochs and not self._trained_now
         self._finished = True
         self._epoch, self._seconds = int(figures["epochs"]), float(figures["seconds"])
-        self._listener.on_message(pretraining_line(figures))
+        self._listener.on_message(pretraining_line(figures, found=found))
 
     def __exit__(
         self,
@@ -87,12 +92,20 @@ class ShownPretraining:
         self._tracker.end_trial(STAGE, outcome, tags={"role": _PART})
 
 
-def pretraining_line(figures: Mapping[str, Any]) -> str:
-    """A finished pre-training in a line, from what `TrialRunner.pretrain` returned."""
-    return (
-        f"pre-training: {figures['epochs']} epochs, loss {figures['first_loss']:.4f} -> "
-        f"{figures['last_loss']:.4f}, {figures['seconds']:.1f} s"
+def pretraining_line(figures: Mapping[str, Any], *, found: bool = False) -> str:
+    """A finished pre-training in a line, from what `TrialRunner.pretrain` returned.
+
+    Args:
+        figures: What it returned.
+        found: Whether it was there, so that nothing was trained.
+    """
+    result = (
+        f"{figures['epochs']} epochs, loss {figures['first_loss']:.4f} -> "
+        f"{figures['last_loss']:.4f}"
     )
+    if found:
+        return f"pre-training found: {result}"
+    return f"pre-training: {result}, {figures['seconds']:.1f} s"
 
 
 def _shown(spec: TrialSpec) -> TrialSpec:

@@ -56,6 +56,11 @@ class Locations:
             )
         return self.home / "runs" / run
 
+    @property
+    def pretrainings(self) -> Path:
+        """Folder of all pre-trainings, by fingerprint: searches and single trainings share it."""
+        return self.home / "pretrainings"
+
 
 def resolve_locations(
     *,

@@ -102,7 +102,7 @@ def interrupted_then_killed(
     assert first.returncode == 130, messages
     assert "in the pre-training, which goes on from its last epoch" in messages
 
-    (kept,) = (home / "runs" / "demo" / "checkpoints").glob("*/last.ckpt")
+    (kept,) = (home / "pretrainings").glob("*/last.ckpt")
     saved = load_checkpoint(kept).meta["epoch"]
     assert 2 <= saved < EPOCHS - 2
 
@@ -140,6 +140,7 @@ def test_every_trial_began_with_it(
     home, printed, _ = interrupted_then_killed
     folder = home / "runs" / "demo" / "checkpoints"
     store = CheckpointStore(folder)
+    pretrainings = CheckpointStore(home / "pretrainings")
     histories = load_histories(open_store(resolve_locations(home=home)), "demo")
     trials = [
         trial
@@ -154,9 +155,9 @@ def test_every_trial_began_with_it(
         assert config.pretraining.seed == 3
         fingerprint = pretraining_fingerprint(config)
         assert fingerprint == printed["pretraining"]["fingerprint"]
-        kept = store.load(fingerprint, "last")
+        kept = pretrainings.load(fingerprint, "last")
         assert kept is not None
-        trained_at = store.path(fingerprint, "last").stat().st_mtime_ns
+        trained_at = pretrainings.path(fingerprint, "last").stat().st_mtime_ns
         assert trained_at < store.path(trial.spec.fingerprint, "best").stat().st_mtime_ns
         dataset = load_dataset(config.data, None, cache=data_cache())
         trainer = SealTrainer(

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -30,15 +30,12 @@ from tuner.adapters.ray_results import failure_reason, plain_text
 from tuner.adapters.ray_session import RaySession, changed_environment
 from tuner.adapters.ray_signals import SignalGuard
 from tuner.errors import ConfigurationError, RunInterruptedError, RunnerError
-from tuner.ports import TrialFeed, TrialObserver
+from tuner.ports import OnPretrainingEpoch, TrialFeed, TrialObserver
 from tuner.records import TrialRequest, TrialSpec
 
 __all__ = ["RayTuneRunner"]
 
 _POLL_S = 0.2
-_PRETRAINING_FAILED = (
-    "the pre-training failed (a lower pretraining.lr may help; pretraining.epochs=0 leaves it out)"
-)
 
 
 class RayTuneRunner:
@@ -53,6 +50,8 @@ class RayTuneRunner:
             result gives `new_epochs()`.
         dataset: Handed to its `setup` as `dataset`, from Ray's object store; None for nothing.
         checkpoint_root: Folder of the trainables' checkpoints, shared by all nodes.
+        pretraining_root: Folder of their pre-trainings, shared likewise; `checkpoint_root` where
+            there is none.
         scratch: Folder for Ray's disposable experiments, shared by all nodes.
         max_concurrent: Trials at the same time; None for as many as fit.
         cpus_per_trial: CPUs that each holds.
@@ -72,6 +71,7 @@ class RayTuneRunner:
         trainable: type[Any],
         dataset: object | None,
         checkpoint_root: Path,
+        pretraining_root: Path | None = None,
         scratch: Path,
         max_concurrent: int | None = None,
         cpus_per_trial: float = 1.0,
@@ -84,6 +84,7 @@ class RayTuneRunner:
         self._trainable = trainable
         self._dataset = dataset
         self._checkpoint_root = checkpoint_root.resolve()
+        self._pretraining_root = (pretraining_root or checkpoint_root).resolve()
         self._scratch = scratch.resolve()
         self._max_concurrent = max_concurrent
         self._cpus = cpus_per_trial
@@ -153,17 +154,17 @@ class RayTuneRunner:
                 for future, (_, checkpoint) in zip(futures, jobs, strict=True)
             ]
 
-    def pretrain(
-        self, spec: TrialSpec, on_epoch: Callable[[int, Mapping[str, float]], None]
-    ) -> dict[str, Any]:
+    def pretrain(self, spec: TrialSpec, on_epoch: OnPretrainingEpoch) -> dict[str, Any]:
         """See `tuner.ports.TrialRunner`; a worker that dies is replaced, as for a trial."""
         self._open()
         config = self._config(spec)
         watch = self._trainable.watch_pretraining(config)
 
-        def tell() -> None:
+        def tell(*, earlier: bool = False) -> None:
             for epoch, figures in watch.new_epochs():
-                on_epoch(epoch, figures)
+                on_epoch(epoch, figures, earlier=earlier)
+
+        tell(earlier=True)
 
         task = ray.remote(
             num_cpus=self._cpus, num_gpus=self._gpus, max_retries=self._max_failures
@@ -173,7 +174,7 @@ class RayTuneRunner:
             try:
                 ending = "in the pre-training, which goes on from its last epoch"
                 _wait_for([future], guard, ending, meanwhile=tell)
-                figures: dict[str, Any] = _result_of(future, _PRETRAINING_FAILED)
+                figures: dict[str, Any] = _result_of(future, "the pre-training failed")
             finally:
                 tell()
             return figures
@@ -214,6 +215,7 @@ class RayTuneRunner:
             "training": spec.training_config(),
             "fingerprint": spec.fingerprint,
             "checkpoint_root": str(self._checkpoint_root),
+            "pretraining_root": str(self._pretraining_root),
             "threads": self._threads,
             "device": self._device,
         }

@@ -107,6 +107,7 @@ def _runner(plan: Plan, locations: Locations, session: RaySession) -> RayTuneRun
         trainable=SealTrainable,
         dataset=plan.dataset,
         checkpoint_root=folder / "checkpoints",
+        pretraining_root=locations.pretrainings,
         scratch=folder / "scratch",
         max_concurrent=config.max_concurrent,
         cpus_per_trial=config.cpus_per_trial,

@@ -156,6 +156,7 @@ class _Training:
 
     def __post_init__(self) -> None:
         self.store = CheckpointStore(self.folder / CHECKPOINTS)
+        self.pretrainings = CheckpointStore(self.locations.pretrainings)
         self.request = TrialRequest(STAGE, TRIAL, self.plan.spec)
 
     @property
@@ -233,6 +234,7 @@ class _Training:
             store=self.store,
             fingerprint=self.plan.spec.fingerprint,
             device=self.device,
+            pretrainings=self.pretrainings,
         )
         while True:
             report = run.step()
@@ -253,13 +255,13 @@ class _Training:
                 shown.on_epoch(epoch, figures)
                 return guard.received
 
-            for epoch, figures in PretrainingWatch(training, self.store).new_epochs():
-                shown.on_epoch(epoch, figures)  # of an earlier life
+            for epoch, figures in PretrainingWatch(training, self.pretrainings).new_epochs():
+                shown.on_epoch(epoch, figures, earlier=True)
             try:
                 result = pretrain(
                     training,
                     self.plan.dataset,
-                    store=self.store,
+                    store=self.pretrainings,
                     device=self.device,
                     on_epoch=on_epoch,
                 )
@@ -293,6 +295,7 @@ class _Training:
             store=self.store,
             fingerprint=self.plan.spec.fingerprint,
             device=self.device,
+            pretrainings=self.pretrainings,
         )
         report = measure(load_lifter(path, device=self.device), self.plan.dataset, "test")
         # a figure may be undefined on the data (no two frames in a row): JSON has no NaN
