@@ -23,7 +23,17 @@ def data_notes(dataset: PoseDataset, training: TrainingConfig) -> tuple[str, ...
     more = len(dataset.notes) - len(notes)
     if more > 0:
         notes.append(f"{more} more notes on the data: `tuner data inspect` shows them")
-    return (*_held_out(dataset, training), *notes)
+    return (*_held_out(dataset, training), *_hypotheses(training), *notes)
+
+
+def _hypotheses(training: TrainingConfig) -> tuple[str, ...]:
+    """Of how many hypotheses test figures are, which fall with their number."""
+    if training.test_hypotheses == 1:
+        return ()
+    return (
+        f"test figures are of the mean of {training.test_hypotheses} hypotheses (iterations of the "
+        f"sampler: {training.test_iterations}); J-Best and P-Best look at the ground truth",
+    )
 
 
 def _held_out(dataset: PoseDataset, training: TrainingConfig) -> tuple[str, ...]:

@@ -78,6 +78,15 @@ def test_of_data_whose_validation_is_fixed_nothing_is_advised() -> None:
     assert not any("held out of training" in note for note in plan_training(request).notes)
 
 
+def test_of_how_many_hypotheses_figures_are_is_said(folder: Path) -> None:
+    said = "test figures are of the mean of 3 hypotheses (iterations of the sampler: 2)"
+    assert any(note.startswith(said) for note in plan(folder, backbone="d3dp").notes)
+    one = {"test_hypotheses": 1, "test_iterations": 1}
+    assert not any(
+        "hypotheses" in note for note in plan(folder, backbone="d3dp", overrides=one).notes
+    )
+
+
 def test_a_search_without_validation_needs_select_on_test(folder: Path) -> None:
     message = r"val_subject='none' leaves no validation split.*--select-on test"
     with pytest.raises(ConfigurationError, match=message):
