@@ -31,8 +31,8 @@ def _hypotheses(training: TrainingConfig) -> tuple[str, ...]:
     if training.test_hypotheses == 1:
         return ()
     return (
-        f"test figures are of the mean of {training.test_hypotheses} hypotheses (iterations of the "
-        f"sampler: {training.test_iterations}); J-Best and P-Best look at the ground truth",
+        f"test figures are of the mean of {training.test_hypotheses} hypotheses (iterations of "
+        f"the sampler: {training.test_iterations}); J-Best and P-Best look at the ground truth",
     )
 
 

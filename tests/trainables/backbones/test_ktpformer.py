@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tests.trainables.backbones.check_values import (
     assert_check_values,
+    assert_learns_and_repeats,
     count_on_meta,
     fill,
     weyl,
@@ -271,23 +272,11 @@ def test_every_parameter_learns_except_biases_before_batch_norm_and_of_keys() ->
 
 
 def test_small_nets_learn_and_repeat() -> None:
-    def losses() -> list[float]:
-        net = small(width=16)
-        x = torch.randn(8, 6, 5, 2)
-        target = torch.cat([x, x.square().sum(dim=-1, keepdim=True)], dim=-1)
-        optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
-        found = []
-        for _ in range(30):
-            loss = torch.linalg.vector_norm(net(x) - target, dim=-1).mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            found.append(loss.item())
-        return found
-
-    first = losses()
-    assert first[-1] < 0.6 * first[0]
-    assert first == losses()
+    assert_learns_and_repeats(
+        lambda: small(width=16),
+        lambda net: torch.optim.AdamW(net.parameters(), lr=3e-3),
+        steps=30,
+    )
 
 
 def test_constants_are_not_saved() -> None:
