@@ -22,8 +22,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
-from benchmarks.trainings import machine
-from trainables.config import BackboneName
+from benchmarks.trainings import machine, mean_pose_mpjpe_mm
+from trainables.config import BackboneName, DataConfig
 
 LAST_LINES = 20
 
@@ -37,10 +37,13 @@ def main() -> int:
             row = _search(backbone, folder, [*_data(arguments), *passed_on])
             rows.append(row)
             print(f"{backbone}: {row['state']}, {row['minutes']:.1f} min", file=sys.stderr)
+    data = DataConfig.model_validate({"name": arguments.dataset or "sample"})
+    constant_mm = mean_pose_mpjpe_mm(data, arguments.data_dir)
     if arguments.json:
-        print(json.dumps({"rows": rows, "machine": machine(os.cpu_count() or 1)}))
+        figures = {"rows": rows, "mean_pose_mpjpe_mm": constant_mm}
+        print(json.dumps({**figures, "machine": machine(os.cpu_count() or 1)}))
     else:
-        print(_table(rows))
+        print(f"{_table(rows)}\n\nThe mean pose: {constant_mm:.1f} mm.")
     return int(any(row["state"] != "finished" for row in rows))
 
 

@@ -15,18 +15,18 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from benchmarks.trainings import arguments_parser, machine, open_trainings
+from benchmarks.trainings import (
+    arguments_parser,
+    machine,
+    mean_pose_mpjpe_mm,
+    open_trainings,
+)
 from trainables.backbones import BACKBONES
 from trainables.config import MANY_TO_MANY, BackboneName, DataConfig
-from trainables.data.loading import load_dataset
 from trainables.skeletons import H36M_17
 from tuner.presets import PRESETS
-from tuner.settings import data_cache
 from tuner.wiring.preset_fields import merged, preset_training
 
 STEPS_PER_EPOCH = 125
@@ -62,7 +62,7 @@ def main() -> None:
     found: dict[Case, list[dict[str, Any]]] = {case: [] for case in cases}
     for (case, _), result in zip(tasks, results, strict=True):
         found[case].append(result)
-    constant_mm = _mean_pose_mpjpe_mm(arguments.data_dir)
+    constant_mm = mean_pose_mpjpe_mm(DataConfig(name="h36m"), arguments.data_dir)
     rows = [_row(case, found[case]) for case in cases]
     if arguments.json:
         figures = {"rows": rows, "mean_pose_mpjpe_mm": constant_mm}
@@ -111,14 +111,6 @@ def _row(case: Case, results: list[dict[str, Any]]) -> dict[str, Any]:
             statistics.mean(energy["ordered_percent"] for energy in energies) if energies else None
         ),
     }
-
-
-def _mean_pose_mpjpe_mm(data_dir: Path) -> float:
-    """MPJPE on test of the training split's mean pose."""
-    splits = load_dataset(DataConfig(name="h36m"), data_dir, cache=data_cache()).splits
-    mean = splits["train"].y.mean(axis=0, dtype=np.float64)
-    distances_m = np.linalg.norm(splits["test"].y - mean, axis=-1)
-    return 1000.0 * float(distances_m.mean())
 
 
 def _table(rows: list[dict[str, Any]], constant_mm: float) -> str:

@@ -15,6 +15,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from trainables.config import DataConfig, TrainingConfig
@@ -27,13 +28,28 @@ from trainables.seal.trainer import SealTrainer
 from tuner.records import TRAINING_VERSION, digest
 from tuner.settings import data_cache
 
-__all__ = ["NOISE_MM", "Trainings", "arguments_parser", "machine", "open_trainings"]
+__all__ = [
+    "NOISE_MM",
+    "Trainings",
+    "arguments_parser",
+    "machine",
+    "mean_pose_mpjpe_mm",
+    "open_trainings",
+]
 
 NOISE_MM = (5.0, 10.0, 20.0, 40.0, 80.0)
 ENERGY_POSES = 2000
 EVAL_POSES = 4000
 
 _dataset: PoseDataset | None = None
+
+
+def mean_pose_mpjpe_mm(config: DataConfig, data_dir: Path | None) -> float:
+    """MPJPE on test of a constant, the training split's mean pose."""
+    splits = load_dataset(config, data_dir, cache=data_cache()).splits
+    mean = splits["train"].y.mean(axis=0, dtype=np.float64)
+    distances_m = np.linalg.norm(splits["test"].y - mean, axis=-1)
+    return 1000.0 * float(distances_m.mean())
 
 
 class Trainings:
