@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import Literal, TypeAlias, get_args
 
 import torch
@@ -172,7 +173,7 @@ class _Mixing(nn.Module):
         return h + self.drop_path(self.layer_scale_2 * self.mlp(self.norm2(h)))  # type: ignore[no-any-return]
 
 
-class _GraphConv(nn.Module):
+class _GraphConv(nn.Module, ABC):
     """ReLU(x + BN(Â·V(x) + U(x))), (N, L, C) to (N, L, C); the norm has a channel per node."""
 
     def __init__(self, width: int, nodes: int) -> None:
@@ -187,9 +188,9 @@ class _GraphConv(nn.Module):
         mixed = self.adjacency_of(h) @ self.V(h) + self.U(h)
         return F.relu(h + self.batch_norm(mixed))
 
+    @abstractmethod
     def adjacency_of(self, h: Tensor) -> Tensor:
         """Normalised adjacency, (L, L) or (N, L, L)."""
-        raise NotImplementedError
 
 
 class _JointConv(_GraphConv):

@@ -281,20 +281,20 @@ def test_small_nets_learn_and_repeat(denoiser: str) -> None:
         target = torch.cat([x, x.square().sum(dim=-1, keepdim=True)], dim=-1)
         optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
 
-        def test_error() -> float:
+        def error_on_clean_poses() -> float:
             net.eval()
             with torch.no_grad():
                 error = mpjpe(net(x), target).mean().item()
             net.train()
             return error
 
-        found = [test_error()]
+        found = [error_on_clean_poses()]
         for _ in range(40):
             loss = mpjpe(net.predict_noisy(x, target), target).mean()
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
-        return [*found, loss.item(), test_error()]
+        return [*found, loss.item(), error_on_clean_poses()]
 
     first = errors()
     assert first[-1] < 0.7 * first[0]
