@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainables.config import PoseLossName
+from trainables.config import OfficialLossName
 from trainables.errors import ShapeError
 from trainables.seal.objectives import margin_loss, nce_loss, pose_loss
 
@@ -60,6 +60,6 @@ def test_pose_losses_by_hand() -> None:
 
 
 @pytest.mark.parametrize("name", ["mse", "mse_sum", "mpjpe"])
-def test_no_loss_broadcasts_a_shorter_prediction(name: PoseLossName) -> None:
+def test_no_loss_broadcasts_a_shorter_prediction(name: OfficialLossName) -> None:
     with pytest.raises(ShapeError, match=r"\(1, 1, 2, 3\) do not fit targets \(1, 1, 3, 3\)"):
         pose_loss(name, torch.zeros(1, 1, 2, 3), torch.zeros(1, 1, 3, 3))
