@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from tuner.cache import TrialCache
 from tuner.errors import RunFailedError
 from tuner.ports import EngineListener, Sampler, StudyStore, Tracker, TrialRunner
 from tuner.pretraining import ShownPretraining
 from tuner.protocol.actions import (
     AskTrials,
     CloseStage,
-    EvaluateWinners,
+    EvaluateTrials,
     Finished,
     GiveUp,
     ImportTrials,
@@ -27,10 +28,10 @@ from tuner.protocol.greedy import (
     next_action,
     study_spec,
 )
-from tuner.protocol.selection import best_trial
-from tuner.protocol.stages import Protocol, stage_of
-from tuner.records import EpochReport, StudyHistory, TrialRequest, TrialSpec, TrialState
-from tuner.session import StageSession, keep_tracking_ids, read_history, record_trials
+from tuner.protocol.stages import Protocol
+from tuner.recording import Recorder, keep_tracking_ids, read_history
+from tuner.records import StudyHistory, TrialSpec, TrialState
+from tuner.session import StageSession
 
 __all__ = ["Ports", "check_run", "open_run", "run_protocol"]
 
@@ -46,6 +47,7 @@ class Ports:
         listener: Who is told how the run proceeds.
         sampler_for: Gives a stage's sampler, by name of stage; only asked where the stage's
             points are not fixed in advance.
+        cache: Finished trials that need not be trained again; None to train everything.
     """
 
     store: StudyStore
@@ -53,6 +55,11 @@ class Ports:
     tracker: Tracker
     listener: EngineListener
     sampler_for: Callable[[str], Sampler]
+    cache: TrialCache | None = None
+
+    def recorder(self, protocol: Protocol) -> Recorder:
+        """What records the trials of a protocol with these ports."""
+        return Recorder(protocol, self.store, self.tracker, self.sampler_for, self.cache)
 
 
 def check_run(protocol: Protocol, store: StudyStore) -> dict[str, StudyHistory]:
@@ -109,9 +116,10 @@ def _carry_out_next(protocol: Protocol, ports: Ports) -> bool:
         case Pretrain():
             _pretrain(protocol, action, ports)
         case ImportTrials():
-            _import(protocol, action, history, ports)
+            ports.recorder(protocol).carry_over(action, history)
+            ports.listener.on_message(f"{action.reason}: not trained again")
         case AskTrials():
-            record_trials(protocol, action, ports.store, ports.sampler_for)
+            _ask(protocol, action, history, ports)
         case RunTrials():
             session = StageSession(
                 protocol,
@@ -119,13 +127,13 @@ def _carry_out_next(protocol: Protocol, ports: Ports) -> bool:
                 store=ports.store,
                 tracker=ports.tracker,
                 listener=ports.listener,
-                sampler_for=ports.sampler_for,
+                recorder=ports.recorder(protocol),
             )
             ports.runner.run(session, session)
             keep_tracking_ids(protocol, ports.store, ports.tracker)
         case CloseStage():
             _close(protocol, action, history, ports)
-        case EvaluateWinners():
+        case EvaluateTrials():
             _evaluate(protocol, action, history, ports)
         case GiveUp():
             listed = "\n".join(f"  - {failure}" for failure in action.failures)
@@ -149,6 +157,12 @@ def _reopen_given_up(protocol: Protocol, store: StudyStore) -> None:
         store.annotate(protocol.study_name(action.stage), RETRY_ROUNDS, rounds + 1)
 
 
+def _ask(protocol: Protocol, action: AskTrials, history: History, ports: Ports) -> None:
+    hits = ports.recorder(protocol).ask(action, history)
+    if hits:
+        ports.listener.on_message(f"{hits} trials are known already: not trained again")
+
+
 def _pretrain(protocol: Protocol, action: Pretrain, ports: Ports) -> None:
     ports.listener.on_message(action.reason)
     shown = ShownPretraining(action.spec, ports.tracker, ports.listener, epochs=action.epochs)
@@ -156,23 +170,6 @@ def _pretrain(protocol: Protocol, action: Pretrain, ports: Ports) -> None:
         figures = ports.runner.pretrain(action.spec, shown.on_epoch)
         shown.finish(figures)
     ports.store.annotate(protocol.study_name(action.stage), PRETRAINING, figures)
-
-
-def _import(protocol: Protocol, action: ImportTrials, history: History, ports: Ports) -> None:
-    """Copy finished trials into the stage's study, and show each as a trial of this stage."""
-    first = len(history[action.stage].trials)
-    for number, (source, trial) in enumerate(action.trials, start=first):
-        origin = f"{source}#{trial.number}"
-        tunes = ",".join(stage_of(protocol, action.stage).space.names)
-        tags = {"imported_from": origin, "tunes": tunes}
-        ports.tracker.start_trial(TrialRequest(action.stage, number, trial.spec), tags=tags)
-        if trial.outcome is not None:
-            outcome = replace(trial.outcome, trial=number)
-            report = EpochReport(number, outcome.best_epoch or trial.epochs, outcome.metrics)
-            ports.tracker.log_epoch(action.stage, report)
-            ports.tracker.end_trial(action.stage, outcome, tags={"state": "completed"})
-        ports.store.import_finished(protocol.study_name(action.stage), trial, origin)
-    ports.listener.on_message(f"{action.reason}: not trained again")
 
 
 def _close(protocol: Protocol, action: CloseStage, history: History, ports: Ports) -> None:
@@ -199,22 +196,23 @@ def _close(protocol: Protocol, action: CloseStage, history: History, ports: Port
     ports.listener.on_message(action.reason)
 
 
-def _evaluate(protocol: Protocol, action: EvaluateWinners, history: History, ports: Ports) -> None:
+def _evaluate(protocol: Protocol, action: EvaluateTrials, history: History, ports: Ports) -> None:
     ports.listener.on_message(action.reason)
-    jobs = [_winner_job(history[stage]) for stage in action.stages]
+    jobs = [_test_job(history[stage], number) for stage, number in action.trials]
     results = ports.runner.evaluate(jobs, split="test")
-    for stage, metrics in zip(action.stages, results, strict=True):
-        ports.store.annotate(protocol.study_name(stage), TEST_METRICS, _plain(metrics))
+    for (stage, number), metrics in zip(action.trials, results, strict=True):
+        study = protocol.study_name(stage)
+        ports.store.annotate(study, TEST_METRICS, _plain(metrics), trial=number)
 
 
-def _winner_job(study: StudyHistory) -> tuple[TrialSpec, str]:
-    winner = best_trial(study.trials)
-    if winner is None or winner.outcome is None or winner.outcome.checkpoint is None:
+def _test_job(study: StudyHistory, number: int) -> tuple[TrialSpec, str]:
+    trial = study.trials[number]
+    if trial.outcome is None or trial.outcome.checkpoint is None:
         raise RunFailedError(
-            f"the winner of {study.spec.study_name} has no checkpoint to evaluate; "
+            f"trial {number} of {study.spec.study_name} has no checkpoint to evaluate; "
             "its folder was removed, or the run was made without checkpoints"
         )
-    return winner.spec, winner.outcome.checkpoint
+    return trial.spec, trial.outcome.checkpoint
 
 
 def _plain(metrics: Mapping[str, float]) -> dict[str, float]:

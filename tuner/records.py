@@ -265,6 +265,9 @@ class TrialRecord:
         outcome: The runner's record of the end; None while running.
         mlflow_run_id: Tracking run that shows this trial, once known.
         curve: (epoch, objective in millimetres) of every epoch reported, in order.
+        fingerprint: Of `spec`, as it was when the trial was recorded.
+        configuration_key: Likewise.
+        test_metrics: Metrics of its best weights on the test split, once they are computed.
     """
 
     number: int
@@ -277,6 +280,9 @@ class TrialRecord:
     outcome: TrialOutcome | None = None
     mlflow_run_id: str | None = None
     curve: tuple[tuple[int, float], ...] = ()
+    fingerprint: str = ""
+    configuration_key: str = ""
+    test_metrics: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -311,6 +317,8 @@ class StageResult:
         params: Its hyperparameters, tuned and fixed.
         value: Its objective, millimetres.
         reason: The decision in one sentence, for people.
+        extensions: How many extensions of the stage it takes account of; with a further one the
+            stage is open again.
     """
 
     stage: str
@@ -318,6 +326,7 @@ class StageResult:
     params: Mapping[str, float]
     value: float
     reason: str
+    extensions: int = 0
 
     def to_json(self) -> dict[str, Json]:
         """The record as JSON values; `from_json` is its inverse."""
@@ -327,6 +336,7 @@ class StageResult:
             "params": dict(self.params),
             "value": self.value,
             "reason": self.reason,
+            "extensions": self.extensions,
         }
 
     @classmethod

@@ -3,75 +3,25 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 
-from tuner.errors import StoreError
-from tuner.ports import Decision, EngineListener, FeedState, Sampler, StudyStore, Tracker
+from tuner.ports import Decision, EngineListener, FeedState, StudyStore, Tracker
 from tuner.protocol.actions import AskTrials
 from tuner.protocol.greedy import next_action
 from tuner.protocol.selection import best_trial
 from tuner.protocol.stages import Protocol, stage_of
+from tuner.recording import Recorder, read_history
 from tuner.records import (
     EpochReport,
     OutcomeKind,
-    StudyHistory,
     TrialOutcome,
     TrialRequest,
-    TrialSpec,
     TrialState,
 )
 
-__all__ = ["OBJECTIVE", "StageSession", "keep_tracking_ids", "read_history"]
-__all__ += ["record_trials"]
+__all__ = ["OBJECTIVE", "StageSession"]
 
 OBJECTIVE = "val_mpjpe_mm"
 """The figure that trials compete by: MPJPE on the selection split, millimetres."""
-
-
-def read_history(protocol: Protocol, store: StudyStore) -> dict[str, StudyHistory]:
-    """The run's studies that exist, by name of stage.
-
-    Raises:
-        StoreError: If the store cannot be read.
-    """
-    found = {s.name: store.history(protocol.study_name(s.name)) for s in protocol.stages}
-    return {name: study for name, study in found.items() if study is not None}
-
-
-def keep_tracking_ids(protocol: Protocol, store: StudyStore, tracker: Tracker) -> None:
-    """Write the tracking ids that are known by now into the studies."""
-    ids = tracker.run_ids()
-    for stage, study in read_history(protocol, store).items():
-        for trial in study.trials:
-            run_id = ids.get((stage, trial.number))
-            if run_id is not None and run_id != trial.mlflow_run_id:
-                store.annotate(study.spec.study_name, "mlflow_run_id", run_id, trial=trial.number)
-
-
-def record_trials(
-    protocol: Protocol,
-    action: AskTrials,
-    store: StudyStore,
-    sampler_for: Callable[[str], Sampler],
-) -> None:
-    """Record planned trials as RUNNING, asking the sampler for points that are not fixed."""
-    stage = stage_of(protocol, action.stage)
-    study_name = protocol.study_name(stage.name)
-    for planned in action.trials:
-        point = planned.point
-        if point is None:
-            point = sampler_for(stage.name).suggest(
-                read_history(protocol, store)[stage.name],
-                number=planned.number,
-                batch_start=planned.batch_start,
-            )
-        spec = TrialSpec(base=stage.base, params={**planned.fixed, **point}, seed=planned.seed)
-        number = store.ask(study_name, spec)
-        if number != planned.number:
-            raise StoreError(
-                f"study {study_name} got trial {number} where {planned.number} was to come: "
-                "another process writes to it; end that one, then repeat the command"
-            )
 
 
 class StageSession:
@@ -83,7 +33,7 @@ class StageSession:
         store: Where everything is written first.
         tracker: Where it is shown.
         listener: Who is told.
-        sampler_for: Gives the stage's sampler.
+        recorder: Records further trials of the stage.
     """
 
     def __init__(
@@ -94,7 +44,7 @@ class StageSession:
         store: StudyStore,
         tracker: Tracker,
         listener: EngineListener,
-        sampler_for: Callable[[str], Sampler],
+        recorder: Recorder,
     ) -> None:
         self._protocol = protocol
         self._stage = stage
@@ -102,7 +52,7 @@ class StageSession:
         self._store = store
         self._tracker = tracker
         self._listener = listener
-        self._sampler_for = sampler_for
+        self._recorder = recorder
         self._queue: deque[TrialRequest] = deque()
         self._active: dict[int, TrialRequest] = {}
         self._last_epoch: dict[int, int] = {}
@@ -154,9 +104,10 @@ class StageSession:
 
     def _ask_for_more(self) -> None:
         """Let the protocol plan further trials of this stage (a sampler's next batch)."""
-        action = next_action(self._protocol, read_history(self._protocol, self._store))
+        history = read_history(self._protocol, self._store)
+        action = next_action(self._protocol, history)
         if isinstance(action, AskTrials) and action.stage == self._stage:
-            record_trials(self._protocol, action, self._store, self._sampler_for)
+            self._recorder.ask(action, history)
             self._load_running()
 
     def _load_running(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from tuner.presets import PresetName
 
@@ -43,9 +43,10 @@ class TrainingOptions(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_boolean(cls, value: object) -> object:
-        """Python takes true for 1, which nobody means; no option here is a switch."""
-        if isinstance(value, bool):
+    def _no_boolean(cls, value: object, info: ValidationInfo) -> object:
+        """Python takes true for 1, which nobody means, except where an option is a switch."""
+        field = cls.model_fields[str(info.field_name)]
+        if isinstance(value, bool) and field.annotation is not bool:
             raise ValueError("expected another kind of value than true or false")
         return value
 

@@ -47,12 +47,20 @@ RULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "tuner.engine": (
         (
             *("tuner.protocol", "tuner.ports", "tuner.session", "tuner.pretraining"),
-            *("tuner.records", "tuner.errors"),
+            *("tuner.records", "tuner.errors", "tuner.recording", "tuner.cache"),
         ),
         (),
     ),
     "tuner.pretraining": (("tuner.ports", "tuner.records", "tuner.errors"), ()),
-    "tuner.session": (("tuner.protocol", "tuner.ports", "tuner.records", "tuner.errors"), ()),
+    "tuner.cache": (("tuner.ports", "tuner.records"), ()),
+    "tuner.recording": (
+        ("tuner.protocol", "tuner.ports", "tuner.cache", "tuner.records", "tuner.errors"),
+        (),
+    ),
+    "tuner.session": (
+        ("tuner.protocol", "tuner.ports", "tuner.recording", "tuner.records", "tuner.errors"),
+        (),
+    ),
     "tuner.adapters": (
         ("tuner.adapters", "tuner.ports", "tuner.records", "tuner.errors", "search_spaces"),
         (),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -142,14 +143,25 @@ def third_stage(attributes: Mapping[str, Any]) -> StudyHistory:
 def build(stages: int = 3, *, tested: bool = True) -> Histories:
     """The first `stages` stages, closed; `tested` adds the test metrics of a finished run."""
     first: dict[str, Any] = {"run_config": RUN_CONFIG}
-    if tested:
-        first["test_metrics"] = BASELINE_TEST
     found = {"1-lr_p": first_stage(first)}
+    if tested:
+        found["1-lr_p"] = with_test(found["1-lr_p"], BASELINE_TEST)
     if stages >= 2:
         found["2-lr_l"] = second_stage()
     if stages >= 3:
-        found["3-alpha"] = third_stage({"test_metrics": SEAL_TEST} if tested else {})
+        found["3-alpha"] = third_stage({})
+        if tested:
+            found["3-alpha"] = with_test(found["3-alpha"], SEAL_TEST)
     return found
+
+
+def with_test(history: StudyHistory, metrics: Mapping[str, float]) -> StudyHistory:
+    """The study with test metrics of its winner."""
+    assert history.result is not None
+    trials = list(history.trials)
+    winner = history.result.winner
+    trials[winner] = replace(trials[winner], test_metrics=metrics)
+    return replace(history, trials=tuple(trials))
 
 
 def build_open(*, failed: bool = False) -> Histories:

@@ -45,8 +45,11 @@ SPEC = "spec"
 OUTCOME = "outcome"
 IMPORTED_FROM = "imported_from"
 MLFLOW_RUN_ID = "mlflow_run_id"
+TEST_METRICS = "test_metrics"
+FINGERPRINT = "fingerprint"
+CONFIGURATION_KEY = "configuration_key"
 RESERVED = frozenset(
-    {SPEC, OUTCOME, IMPORTED_FROM, "fingerprint", "configuration_key", "stage", "format"}
+    {SPEC, OUTCOME, IMPORTED_FROM, FINGERPRINT, CONFIGURATION_KEY, "stage", "format"}
 )
 """Trial attributes that only this module writes."""
 
@@ -126,8 +129,8 @@ def trial_attributes(stage: str, spec: TrialSpec) -> dict[str, Any]:
         "format": FORMAT,
         "stage": stage,
         SPEC: plain_json(spec.to_json(), what="the trial's configuration"),
-        "fingerprint": spec.fingerprint,
-        "configuration_key": spec.configuration_key,
+        FINGERPRINT: spec.fingerprint,
+        CONFIGURATION_KEY: spec.configuration_key,
     }
 
 
@@ -199,6 +202,9 @@ def to_record(study_name: str, trial: FrozenTrial, notes: Mapping[str, Any]) -> 
         outcome=outcome,
         mlflow_run_id=attributes.get(MLFLOW_RUN_ID),
         curve=tuple(sorted(trial.intermediate_values.items())),
+        fingerprint=attributes.get(FINGERPRINT, ""),
+        configuration_key=attributes.get(CONFIGURATION_KEY, ""),
+        test_metrics=attributes.get(TEST_METRICS),
     )
 
 

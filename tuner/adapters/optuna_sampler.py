@@ -66,7 +66,7 @@ class OptunaSampler:
         """See `Sampler`."""
         distributions = to_distributions(history.spec)
         study = optuna.create_study(direction="minimize", sampler=self._sampler(number))
-        for record in history.trials:
+        for record in () if self._kind == "random" else history.trials:
             if record.number < number:
                 known = record.number < batch_start
                 study.add_trial(_frozen(record, distributions, known=known))

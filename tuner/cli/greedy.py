@@ -91,6 +91,24 @@ def greedy(
     trials: Annotated[
         int | None, option("--trials", "Trials per stage for random and tpe.", SEARCH)
     ] = None,
+    pruner: Annotated[
+        str | None,
+        option("--pruner", "none (default), asha, median or hyperband: stop early.", SEARCH),
+    ] = None,
+    asynchronous: Annotated[
+        bool | None,
+        option("--asynchronous", "Judge trials at once: timing changes the result.", SEARCH),
+    ] = None,
+    confirm_seeds: Annotated[
+        int | None,
+        option("--confirm-seeds", "Then train winner and baseline on so many seeds.", SEARCH),
+    ] = None,
+    check: Annotated[
+        int | None, option("--check", "Then search jointly around the winner, N trials.", SEARCH)
+    ] = None,
+    no_cache: Annotated[
+        bool, option("--no-cache", "Train again what earlier runs finished.", SEARCH)
+    ] = False,
     select_on: Annotated[
         str | None,
         option("--select-on", "Split to choose on: val (default), or test as the paper.", SEARCH),
@@ -106,6 +124,10 @@ def greedy(
     ] = None,
     tracking_uri: TrackingUriOption = None,
     artifact_root: ArtifactRootOption = None,
+    checkpoint_root: Annotated[
+        str | None,
+        option("--checkpoint-root", "Checkpoints: a shared folder or s3://….", PLACES),
+    ] = None,
     address: Annotated[
         str | None, option("--address", "Ray: local (default), auto, or HOST:PORT.", WORKERS)
     ] = None,
@@ -139,6 +161,12 @@ def greedy(
         "sampler": sampler,
         "space": space,
         "trials": trials,
+        "pruner": pruner,
+        "asynchronous": asynchronous,
+        "confirm_seeds": confirm_seeds,
+        "check": check,
+        "cache": False if no_cache else None,
+        "checkpoint_root": checkpoint_root,
         "select_on": select_on,
         "seed": seed,
         "name": name,

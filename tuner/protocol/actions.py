@@ -11,7 +11,7 @@ __all__ = [
     "Action",
     "AskTrials",
     "CloseStage",
-    "EvaluateWinners",
+    "EvaluateTrials",
     "Finished",
     "GiveUp",
     "ImportTrials",
@@ -104,10 +104,10 @@ class CloseStage:
 
 
 @dataclass(frozen=True)
-class EvaluateWinners:
-    """Compute the test metrics of these stages' winners."""
+class EvaluateTrials:
+    """Compute the test metrics of these trials, each a stage and a number."""
 
-    stages: tuple[str, ...]
+    trials: tuple[tuple[str, int], ...]
     reason: str
 
 
@@ -134,7 +134,7 @@ Action = (
     | AskTrials
     | RunTrials
     | CloseStage
-    | EvaluateWinners
+    | EvaluateTrials
     | GiveUp
     | Finished
 )

@@ -9,13 +9,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
 from tuner.protocol.actions import (
     Action,
     AskTrials,
     CloseStage,
-    EvaluateWinners,
+    EvaluateTrials,
     Finished,
     GiveUp,
     ImportTrials,
@@ -42,7 +41,7 @@ PRETRAINING = "pretraining"
 of a training configuration that asks for one."""
 
 TEST_METRICS = "test_metrics"
-"""Study attribute: metrics of the stage's winner on the test split."""
+"""Trial attribute: metrics of its best weights on the test split."""
 
 
 def next_action(protocol: Protocol, history: History) -> Action:
@@ -60,15 +59,22 @@ def next_action(protocol: Protocol, history: History) -> Action:
         study = history.get(stage.name)
         if study is None or study.result is None:
             return _within_stage(protocol, stage, history)
-    winners = (protocol.stages[0].name, protocol.stages[-1].name)
-    missing = tuple(n for n in dict.fromkeys(winners) if TEST_METRICS not in _attrs(history, n))
-    if missing:
-        return EvaluateWinners(missing, "every stage is closed: test metrics of the winners")
+    untested = _untested_winners(protocol, history)
+    if untested:
+        return EvaluateTrials(untested, "every stage is closed: test metrics of the winners")
     return Finished("every stage is closed and the winners are tested")
 
 
-def _attrs(history: History, stage: str) -> Mapping[str, Any]:
-    return history[stage].attributes
+def _untested_winners(protocol: Protocol, history: History) -> tuple[tuple[str, int], ...]:
+    """Winners of the first stage, which is the baseline, and of the last, without test metrics."""
+    ends = dict.fromkeys((protocol.stages[0].name, protocol.stages[-1].name))
+    found = []
+    for name in ends:
+        result = history[name].result
+        assert result is not None  # every stage is closed
+        if history[name].trials[result.winner].test_metrics is None:
+            found.append((name, result.winner))
+    return tuple(found)
 
 
 def _within_stage(protocol: Protocol, stage: Stage, history: History) -> Action:

@@ -9,10 +9,11 @@ from typing import Any, Literal
 from search_spaces import STAGE_PARAMETERS, GreedySpace, StageSpace
 from tuner.errors import ConfigurationError
 
-__all__ = ["ALPHA_STAGE", "LR_L_STAGE", "LR_P_STAGE", "Protocol", "SamplerKind", "Stage"]
-__all__ += ["build_greedy_protocol", "stage_of"]
+__all__ = ["ALPHA_STAGE", "LR_L_STAGE", "LR_P_STAGE", "Protocol", "PrunerKind", "SamplerKind"]
+__all__ += ["Stage", "build_greedy_protocol", "stage_of"]
 
 SamplerKind = Literal["grid", "random", "tpe"]
+PrunerKind = Literal["none", "asha", "median", "hyperband"]
 
 LR_P_STAGE = "1-lr_p"
 LR_L_STAGE = "2-lr_l"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tuner.protocol.greedy import PRETRAINING, TEST_METRICS
+from tuner.protocol.greedy import PRETRAINING
 from tuner.protocol.selection import best_trial
 from tuner.records import StudyHistory, TrialRecord, TrialState
 from tuner.reports.run_summary import (
@@ -154,7 +154,7 @@ def _row(trial: TrialRecord) -> TrialRow:
 def _tested(stage: StageSummary, history: StudyHistory) -> TestedConfiguration | None:
     if not stage.closed or history.result is None:
         return None
-    test = history.attributes.get(TEST_METRICS)
+    test = history.trials[history.result.winner].test_metrics
     return TestedConfiguration(
         stage=stage.name,
         params=in_order(history.result.params),

@@ -11,16 +11,17 @@ from trainables.ray_trainable import SealTrainable
 from tuner.adapters.optuna_sampler import build_sampler
 from tuner.adapters.ray_runner import RayTuneRunner
 from tuner.adapters.ray_session import RaySession
+from tuner.cache import TrialCache
 from tuner.engine import Ports, check_run, open_run, run_protocol
 from tuner.errors import ConfigurationError
 from tuner.greedy_config import GreedyConfig
 from tuner.ports import EngineListener, Sampler, StudyStore, Tracker
 from tuner.protocol.actions import Finished
 from tuner.protocol.greedy import next_action
+from tuner.recording import keep_tracking_ids
 from tuner.records import StudyHistory
 from tuner.reports.run_summary import RunSummary
 from tuner.reports.summary import DATA_NOTES, RUN_CONFIG
-from tuner.session import keep_tracking_ids
 from tuner.settings import Locations
 from tuner.wiring.lock import driver_lock
 from tuner.wiring.plan import Plan, plan_greedy
@@ -89,7 +90,8 @@ def _bring_to_end(
     if not isinstance(next_action(plan.protocol, history), Finished):
         runner = _runner(plan, locations, session)
         with _shown(plan, locations, store, listener) as tracked:
-            ports = Ports(store, runner, tracked.tracker, listener, _sampler_for(plan))
+            cache = TrialCache(store, plan.protocol.run) if plan.config.cache else None
+            ports = Ports(store, runner, tracked.tracker, listener, _sampler_for(plan), cache)
             run_protocol(plan.protocol, ports)
     elif not history[plan.protocol.stages[0].name].attributes.get(REPORTED):
         with _shown(plan, locations, store, listener):

@@ -13,8 +13,8 @@ from tests.fakes.table_runner import Point, TableRunner
 from tests.tuner.protocol.test_greedy import STAGES, DyingStorage, World, protocol
 from tuner.errors import DefinitionMismatchError
 from tuner.protocol.stages import Protocol, SamplerKind, build_greedy_protocol
+from tuner.recording import read_history
 from tuner.records import StudyHistory, TrialSpec
-from tuner.session import read_history
 
 BEST = {"lr_p": 1e-3, "length_weight": 0.1, "lr_l": 1e-4, "num_perturbations": 4, "alpha": 5e-3}
 

@@ -22,8 +22,8 @@ from tuner.ports import RunInfo, Sampler
 from tuner.protocol.actions import AskTrials, Finished, RunTrials
 from tuner.protocol.greedy import next_action, study_spec
 from tuner.protocol.stages import Protocol, SamplerKind, build_greedy_protocol
+from tuner.recording import Recorder, read_history
 from tuner.records import TrialState
-from tuner.session import read_history, record_trials
 
 SWEEP = read_sweep(Path(__file__).parents[2] / "fakes" / "table8.csv")
 BASELINE_MM = 66.4
@@ -115,9 +115,9 @@ def test_protocol_finds_the_papers_outcome(
     assert last is not None
     assert last.params == {"lr_p": 1e-4, "lr_l": 1e-4, "alpha": 5e-3}
     assert last.value == pytest.approx(62.178)
-    assert read_history(chosen, world.store)["1-lr_p"].attributes["test_metrics"] == {
-        "mpjpe_mm": BASELINE_MM
-    }
+    first = read_history(chosen, world.store)["1-lr_p"]
+    assert first.result is not None
+    assert first.trials[first.result.winner].test_metrics == {"mpjpe_mm": BASELINE_MM}
 
 
 @pytest.mark.parametrize(("early", "late"), BUDGETS)
@@ -289,9 +289,12 @@ def test_a_second_writer_is_noticed(world: World) -> None:
     world.store.open_study(study_spec(chosen, chosen.stages[0], {}))
     action = next_action(chosen, read_history(chosen, world.store))
     assert isinstance(action, AskTrials)
-    record_trials(chosen, action, world.store, _no_sampler)
+    tracker = JsonlTracker(world.folder / "tracking.jsonl")
+    recorder = Recorder(chosen, world.store, tracker, _no_sampler)
+    history = read_history(chosen, world.store)
+    recorder.ask(action, history)
     with pytest.raises(StoreError, match="another process writes to it"):
-        record_trials(chosen, action, world.store, _no_sampler)
+        recorder.ask(action, history)
 
 
 def _no_sampler(stage: str) -> Sampler:

@@ -14,9 +14,9 @@ from tuner.adapters.jsonl_tracker import read_events
 from tuner.protocol.actions import OpenStage, Pretrain
 from tuner.protocol.greedy import PRETRAINING, next_action
 from tuner.protocol.stages import Protocol
+from tuner.recording import read_history
 from tuner.reports.render import write_report
 from tuner.reports.summary import summarise
-from tuner.session import read_history
 
 PART = {"epochs": 2, "lr": 1e-3, "seed": 7}
 

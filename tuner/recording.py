@@ -1,0 +1,123 @@
+"""Recording trials in the study store: asked, taken over from elsewhere, or read back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from tuner.cache import TrialCache
+from tuner.errors import StoreError
+from tuner.ports import Sampler, StudyStore, Tracker
+from tuner.protocol.actions import AskTrials, ImportTrials, PlannedTrial
+from tuner.protocol.stages import Protocol, stage_of
+from tuner.records import (
+    EpochReport,
+    StudyHistory,
+    TrialRecord,
+    TrialRequest,
+    TrialSpec,
+    TrialState,
+)
+
+__all__ = ["Recorder", "keep_tracking_ids", "read_history"]
+
+
+def read_history(protocol: Protocol, store: StudyStore) -> dict[str, StudyHistory]:
+    """The run's studies that exist, by name of stage.
+
+    Raises:
+        StoreError: If the store cannot be read.
+    """
+    found = {s.name: store.history(protocol.study_name(s.name)) for s in protocol.stages}
+    return {name: study for name, study in found.items() if study is not None}
+
+
+def keep_tracking_ids(protocol: Protocol, store: StudyStore, tracker: Tracker) -> None:
+    """Write the tracking ids that are known by now into the studies."""
+    ids = tracker.run_ids()
+    for stage, study in read_history(protocol, store).items():
+        for trial in study.trials:
+            run_id = ids.get((stage, trial.number))
+            if run_id is not None and run_id != trial.mlflow_run_id:
+                store.annotate(study.spec.study_name, "mlflow_run_id", run_id, trial=trial.number)
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Writes new trials of a protocol into the store.
+
+    Attributes:
+        protocol: The protocol that is running.
+        store: Where trials are recorded.
+        tracker: Where those that are taken over are shown; the others when a worker has them.
+        sampler_for: Gives a stage's sampler, by name of stage.
+        cache: Finished trials that need not be trained again; None to train everything.
+    """
+
+    protocol: Protocol
+    store: StudyStore
+    tracker: Tracker
+    sampler_for: Callable[[str], Sampler]
+    cache: TrialCache | None = None
+
+    def ask(self, action: AskTrials, history: Mapping[str, StudyHistory]) -> int:
+        """Record planned trials as RUNNING; those that are known, as finished copies.
+
+        Args:
+            action: What is planned.
+            history: The run's studies as they stand.
+
+        Returns:
+            How many were found in the cache.
+
+        Raises:
+            StoreError: If the store failed, or another process writes to the study.
+        """
+        known = self.cache.known(history, any_seed=True) if self.cache else None
+        hits = 0
+        study = history[action.stage]
+        for planned in action.trials:
+            spec = self._spec(planned, action.stage, study)
+            # a sampler sees the trials that it proposed just before
+            asked = TrialRecord(planned.number, spec, TrialState.RUNNING)
+            study = replace(study, trials=(*study.trials, asked))
+            found = known.find(spec) if known else None
+            if found is None:
+                number = self.store.ask(self.protocol.study_name(action.stage), spec)
+            else:
+                hits += 1
+                number = self._take_over(action.stage, planned.number, *found)
+            if number != planned.number:
+                raise StoreError(
+                    f"study {self.protocol.study_name(action.stage)} got trial {number} where "
+                    f"{planned.number} was to come: another process writes to it; end that one, "
+                    "then repeat the command"
+                )
+        return hits
+
+    def carry_over(self, action: ImportTrials, history: Mapping[str, StudyHistory]) -> None:
+        """Copy finished trials of earlier stages into the stage's study, and show each there."""
+        first = len(history[action.stage].trials)
+        for number, (source, trial) in enumerate(action.trials, start=first):
+            self._take_over(action.stage, number, f"{source}#{trial.number}", trial)
+
+    def _spec(self, planned: PlannedTrial, stage_name: str, study: StudyHistory) -> TrialSpec:
+        stage = stage_of(self.protocol, stage_name)
+        point = planned.point
+        if point is None:
+            point = self.sampler_for(stage_name).suggest(
+                study, number=planned.number, batch_start=planned.batch_start
+            )
+        return TrialSpec(base=stage.base, params={**planned.fixed, **point}, seed=planned.seed)
+
+    def _take_over(self, stage: str, number: int, origin: str, trial: TrialRecord) -> int:
+        """Tracker first, as everywhere: killed in between, it is shown once more and the same."""
+        tunes = ",".join(stage_of(self.protocol, stage).space.names)
+        tags = {"imported_from": origin, "tunes": tunes}
+        self.tracker.start_trial(TrialRequest(stage, number, trial.spec), tags=tags)
+        if trial.outcome is not None:
+            outcome = replace(trial.outcome, trial=number)
+            report = EpochReport(number, outcome.best_epoch or trial.epochs, outcome.metrics)
+            self.tracker.log_epoch(stage, report)
+            self.tracker.end_trial(stage, outcome, tags={"state": "completed"})
+        return self.store.import_finished(self.protocol.study_name(stage), trial, origin)
