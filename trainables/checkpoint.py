@@ -2,71 +2,69 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 import logging
-import os
-import pickle
-import tempfile
-import time
+from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import torch
-from torch import Tensor
-
+from trainables.checkpoint_format import Checkpoint, decode, encode
 from trainables.errors import CheckpointError
+from trainables.storage import is_remote, open_storage, read_file, write_fault
 
-__all__ = ["Checkpoint", "CheckpointKind", "CheckpointStore", "load_checkpoint"]
+__all__ = ["Checkpoint", "CheckpointKind", "CheckpointStore", "Found", "load_checkpoint"]
 
 CheckpointKind = Literal["last", "best"]
 
 _logger = logging.getLogger(__name__)
 
-# A file is: magic, SHA-256 of all that follows (64 hexadecimal digits), newline, meta as one
-# line of JSON, newline, the state as torch writes it.
-_MAGIC = b"SEALPOSE-CHECKPOINT-1 "
-_DIGEST_LENGTH = 64
-_TEMPORARY_SUFFIX = ".tmp"
-_ABANDONED_AFTER_S = 3600.0
-
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """A checkpoint that was read and verified.
+class Found:
+    """What was found of a training.
 
     Attributes:
-        state: State of the trainer, tensors on the CPU.
-        meta: What was stored beside it; `fingerprint` at least.
-        path: Where it was read.
+        checkpoint: The newest that can be read; None if there is none.
+        notes: What was passed over and why, for the user.
     """
 
-    state: dict[str, Any]
-    meta: dict[str, Any]
-    path: Path
+    checkpoint: Checkpoint | None
+    notes: tuple[str, ...] = ()
 
 
 class CheckpointStore:
-    """Checkpoints of many trainings below one folder, which may be shared storage.
+    """Checkpoints of many trainings below one root, which may be shared storage.
 
     Args:
-        root: The folder; made on the first save.
+        root: A folder, made on the first save, or `s3://bucket/prefix`.
+
+    Raises:
+        CheckpointError: If the root is of a kind that is not known.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._root = Path(root)
+    def __init__(self, root: Path | str) -> None:
+        self._storage = open_storage(root)
+        self._root = root
+        self._damaged: set[str] = set()
 
-    def path(self, fingerprint: str, kind: CheckpointKind) -> Path:
-        """Where a checkpoint lies, or would lie.
+    def location(self, fingerprint: str, kind: CheckpointKind) -> str:
+        """Where a checkpoint lies, or would lie: a path or a URI, without credentials.
 
         Raises:
             CheckpointError: If the fingerprint is not a plain name.
         """
-        if not fingerprint.isalnum():
-            raise CheckpointError(f"fingerprint must be letters and digits, got {fingerprint!r}")
-        return self._root / fingerprint / f"{kind}.ckpt"
+        return self._storage.location(_name(fingerprint, kind))
+
+    def path(self, fingerprint: str, kind: CheckpointKind) -> Path:
+        """The file of a checkpoint in a folder.
+
+        Raises:
+            CheckpointError: If the root is no folder, or the fingerprint is not a plain name.
+        """
+        location = self.location(fingerprint, kind)
+        if is_remote(location):
+            raise CheckpointError(f"{location} is no file of this machine")
+        return Path(location)
 
     def save(
         self,
@@ -74,7 +72,7 @@ class CheckpointStore:
         kind: CheckpointKind,
         state: dict[str, Any],
         meta: dict[str, Any],
-    ) -> Path:
+    ) -> str:
         """Write a checkpoint; at no moment is there none, and none is ever half a file.
 
         Args:
@@ -84,167 +82,158 @@ class CheckpointStore:
             meta: What belongs to it, as JSON; `fingerprint` is added.
 
         Returns:
-            Path of the checkpoint.
+            Location of the checkpoint.
 
         Raises:
             CheckpointError: If state or meta hold something else, if meta names another
                 fingerprint, or if the file cannot be written.
+            StorageFullError: If there is no space for it.
         """
-        path = self.path(fingerprint, kind)
+        name, location = _name(fingerprint, kind), self.location(fingerprint, kind)
         if meta.get("fingerprint", fingerprint) != fingerprint:
             raise CheckpointError(
                 f"meta is of {meta['fingerprint']!r}, to be saved as {fingerprint!r}"
             )
-        content = _encode(state, {**meta, "fingerprint": fingerprint})
+        content = encode(state, {**meta, "fingerprint": fingerprint})
+        # one that is damaged must not take the place of the good one before it
+        keep_as = None if name in self._damaged else _previous(name)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _remove_abandoned(path.parent)
-            _replace(path, content)
-        except OSError as err:
-            raise CheckpointError(
-                f"cannot write checkpoint {path}: {err.strerror or err}; "
-                "check the free space and the rights of the folder"
-            ) from err
-        return path
+            self._storage.write(name, content, keep_as=keep_as)
+        except OSError as error:
+            raise write_fault(f"checkpoint {location}", error) from error
+        self._damaged.discard(name)
+        return location
 
-    def forget(self, fingerprint: str) -> None:
-        """Remove every checkpoint of a training, so that it starts anew."""
-        for kind in get_args(CheckpointKind):
-            path = self.path(fingerprint, kind)
-            for file in (path, _previous(path)):
-                file.unlink(missing_ok=True)
+    def exists(self, fingerprint: str, kind: CheckpointKind) -> bool:
+        """Whether there is a checkpoint, readable or not."""
+        return self.version(fingerprint, kind) is not None
 
-    def drop_previous(self, fingerprint: str) -> None:
-        """Remove the checkpoints before the last ones: a finished training needs no way back."""
-        for kind in get_args(CheckpointKind):
-            _previous(self.path(fingerprint, kind)).unlink(missing_ok=True)
-
-    def load(self, fingerprint: str, kind: CheckpointKind) -> Checkpoint | None:
-        """Read a checkpoint, or, if it is damaged or missing, the one before.
-
-        Returns:
-            The checkpoint; None if there is none, or none that can be read. Whatever was passed
-            over is logged as a warning.
+    def version(self, fingerprint: str, kind: CheckpointKind) -> Hashable | None:
+        """Something that changes whenever the checkpoint is written; None if there is none.
 
         Raises:
-            CheckpointError: If it belongs to another configuration.
+            CheckpointError: If the storage cannot be reached.
         """
-        path = self.path(fingerprint, kind)
-        for candidate in (path, _previous(path)):
-            if not candidate.exists():
-                continue
+        try:
+            return self._storage.version(_name(fingerprint, kind))
+        except OSError as error:
+            raise _read_fault(self.location(fingerprint, kind), error) from error
+
+    def forget(self, fingerprint: str) -> None:
+        """Remove every checkpoint of a training, so that it starts anew.
+
+        Raises:
+            CheckpointError: If that fails.
+        """
+        names = [_name(fingerprint, kind) for kind in get_args(CheckpointKind)]
+        self._delete(*names, *map(_previous, names))
+
+    def drop_previous(self, fingerprint: str) -> None:
+        """Remove the checkpoints before the last ones: a finished training needs no way back.
+
+        Raises:
+            CheckpointError: If that fails.
+        """
+        self._delete(*(_previous(_name(fingerprint, k)) for k in get_args(CheckpointKind)))
+
+    def drop_state(self, fingerprint: str) -> None:
+        """Remove what a training would go on from; its best nets stay.
+
+        Raises:
+            CheckpointError: If that fails.
+        """
+        last = _name(fingerprint, "last")
+        self._delete(last, _previous(last), _previous(_name(fingerprint, "best")))
+
+    def find(self, fingerprint: str, kind: CheckpointKind) -> Found:
+        """Read a checkpoint, or, if it is damaged or missing, the one before.
+
+        Raises:
+            CheckpointError: If it belongs to another configuration, or if it cannot be known
+                whether there is one (the storage is out of reach, or forbids it).
+        """
+        name = _name(fingerprint, kind)
+        notes: list[str] = []
+        for candidate in (name, _previous(name)):
+            location = self._storage.location(candidate)
             try:
-                checkpoint = load_checkpoint(candidate)
-            except CheckpointError as err:
-                _logger.warning("checkpoint passed over: %s", err)
+                checkpoint = _load(self._storage.read(candidate), location, fingerprint)
+            except FileNotFoundError:
                 continue
-            found = checkpoint.meta["fingerprint"]
-            if found != fingerprint:
+            except (PermissionError, ConnectionError) as error:
+                raise _read_fault(location, error) from error
+            except OSError as error:
+                notes.append(str(_read_fault(location, error)))
+            except _DamagedError as error:
+                notes.append(str(error))
+            else:
+                if candidate != name:
+                    notes = notes or [f"checkpoint {self._storage.location(name)} is missing"]
+                    notes.append(f"the checkpoint before it is used: {location}")
+                return Found(checkpoint, tuple(notes))
+            self._damaged.add(candidate)
+        if notes:
+            notes.append("there is no other checkpoint of it: the training starts anew")
+        return Found(None, tuple(notes))
+
+    def load(self, fingerprint: str, kind: CheckpointKind) -> Checkpoint | None:
+        """Do as `find`, and log as a warning what was passed over."""
+        found = self.find(fingerprint, kind)
+        for note in found.notes:
+            _logger.warning("%s", note)
+        return found.checkpoint
+
+    def _delete(self, *names: str) -> None:
+        for name in names:
+            try:
+                self._storage.delete(name)
+            except OSError as error:
+                location = self._storage.location(name)
                 raise CheckpointError(
-                    f"{candidate} is a checkpoint of configuration {found!r}, "
-                    f"expected {fingerprint!r}; remove it or use another folder"
-                )
-            if candidate != path:
-                _logger.warning("using the checkpoint before the last one: %s", candidate)
-            return checkpoint
-        return None
+                    f"cannot remove {location}: {error.strerror or error}"
+                ) from error
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
-    """Read and verify a checkpoint file; no code in it is ever run.
+def load_checkpoint(location: Path | str) -> Checkpoint:
+    """Read and verify a checkpoint by its location; no code in it is ever run.
 
     Raises:
         CheckpointError: If the file is missing, damaged, or no checkpoint.
     """
     try:
-        content = Path(path).read_bytes()
-    except OSError as err:
-        raise CheckpointError(f"cannot read checkpoint {path}: {err.strerror or err}") from err
-    header = len(_MAGIC) + _DIGEST_LENGTH
-    if not content.startswith(_MAGIC) or content[header : header + 1] != b"\n":
-        raise CheckpointError(f"{path} is not a checkpoint, or its beginning is damaged")
-    body = memoryview(content)[header + 1 :]
-    digest = hashlib.sha256(body).hexdigest().encode()
-    if digest != content[len(_MAGIC) : header]:
-        raise CheckpointError(f"{path} is damaged or truncated: its checksum does not match")
-    end = content.index(b"\n", header + 1)
+        content = read_file(location)
+    except OSError as error:
+        raise _read_fault(str(location), error) from error
+    return decode(content, str(location))
+
+
+class _DamagedError(Exception):
+    """A file is there, and is not what was written."""
+
+
+def _load(content: bytes, location: str, fingerprint: str) -> Checkpoint:
     try:
-        meta = json.loads(content[header + 1 : end])
-        stream = io.BytesIO(memoryview(content)[end + 1 :])
-        state = torch.load(stream, map_location="cpu", weights_only=True)
-    except (ValueError, RuntimeError, pickle.UnpicklingError) as err:
-        raise CheckpointError(f"{path} holds what no checkpoint holds: {err}") from err
-    if not isinstance(state, dict) or not isinstance(meta, dict) or "fingerprint" not in meta:
-        raise CheckpointError(f"{path} holds no state with a fingerprint")
-    return Checkpoint(state=state, meta=meta, path=Path(path))
-
-
-def _encode(state: dict[str, Any], meta: dict[str, Any]) -> bytes:
-    _require_plain(state, "state")
-    try:
-        line = json.dumps(meta, sort_keys=True).encode()
-    except (TypeError, ValueError) as err:
-        raise CheckpointError(f"meta cannot be written as JSON: {err}") from err
-    stream = io.BytesIO()
-    stream.write(line + b"\n")
-    torch.save(state, stream)
-    body = stream.getbuffer()
-    digest = hashlib.sha256(body).hexdigest().encode()
-    return b"".join([_MAGIC, digest, b"\n", body])
-
-
-def _require_plain(value: object, where: str) -> None:
-    """Refuse at once what a reader that runs no code would refuse later."""
-    # subclasses (numpy's float64 is a float) are as unreadable as anything else
-    if value is None or type(value) in (bool, int, float, str) or isinstance(value, Tensor):
-        return
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _require_plain(key, f"{where}: key")
-            _require_plain(item, f"{where}[{key!r}]")
-    elif type(value) in (list, tuple):
-        for index, item in enumerate(value):  # type: ignore[arg-type]
-            _require_plain(item, f"{where}[{index}]")
-    else:
+        checkpoint = decode(content, location)
+    except CheckpointError as error:
+        raise _DamagedError(str(error)) from error
+    found = checkpoint.meta["fingerprint"]
+    if found != fingerprint:
         raise CheckpointError(
-            f"{where} is a {type(value).__name__}; a checkpoint holds tensors, numbers, "
-            "strings, None, and lists, tuples and dicts of them"
+            f"{location} is a checkpoint of configuration {found!r}, expected {fingerprint!r}; "
+            "remove it or use another folder"
         )
+    return checkpoint
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """Put new content at a path, and what was there at the path of the one before."""
-    descriptor, name = tempfile.mkstemp(
-        dir=path.parent, prefix=f".{path.name}.", suffix=_TEMPORARY_SUFFIX
-    )
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            path.replace(_previous(path))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the renames are on disk, too
-    finally:
-        os.close(folder)
+def _read_fault(location: str, error: OSError) -> CheckpointError:
+    return CheckpointError(f"cannot read checkpoint {location}: {error.strerror or error}")
 
 
-def _previous(path: Path) -> Path:
-    return path.with_suffix(f".previous{path.suffix}")
+def _name(fingerprint: str, kind: CheckpointKind) -> str:
+    if not fingerprint.isalnum():
+        raise CheckpointError(f"fingerprint must be letters and digits, got {fingerprint!r}")
+    return f"{fingerprint}/{kind}.ckpt"
 
 
-def _remove_abandoned(folder: Path) -> None:
-    """Remove temporary files of writers that were killed long ago."""
-    now_s = time.time()
-    for file in folder.glob(f".*{_TEMPORARY_SUFFIX}"):
-        try:
-            if now_s - file.stat().st_mtime > _ABANDONED_AFTER_S:
-                file.unlink()
-        except FileNotFoundError:  # another writer's, finished or removed meanwhile
-            continue
+def _previous(name: str) -> str:
+    return f"{name.removesuffix('.ckpt')}.previous.ckpt"

@@ -7,6 +7,7 @@ __all__ = [
     "DataError",
     "NonFiniteError",
     "ShapeError",
+    "StorageFullError",
     "TrainableError",
     "UnsafeDataError",
 ]
@@ -30,6 +31,10 @@ class UnsafeDataError(DataError):
 
 class CheckpointError(TrainableError):
     """A checkpoint is missing, damaged or of another configuration."""
+
+
+class StorageFullError(CheckpointError):
+    """There is no space for a checkpoint: no fault of the training that wanted to write it."""
 
 
 class NonFiniteError(TrainableError):

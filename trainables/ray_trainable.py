@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -24,10 +23,10 @@ class SealTrainable(tune.Trainable):
     """One trial: each `step` is an epoch, reported as `TrialRun.step` describes.
 
     The configuration holds `training` (what `TrainingConfig` reads), `fingerprint`,
-    `checkpoint_root`, `pretraining_root` (of pre-trainings, `checkpoint_root` by default),
-    `threads` (torch's, 1 by default) and `device` (`auto`, `cpu`, `cuda`). The data set
-    is given once, with `tune.with_parameters(SealTrainable, dataset=...)`, and mapped from Ray's
-    object store without a copy.
+    `checkpoint_root` (a folder or `s3://…`), `pretraining_root` (of pre-trainings,
+    `checkpoint_root` by default), `threads` (torch's, 1 by default) and `device` (`auto`, `cpu`,
+    `cuda`). The data set is given once, with `tune.with_parameters(SealTrainable, dataset=...)`,
+    and mapped from Ray's object store without a copy.
 
     Checkpoints are our own, by fingerprint (`TrialRun`); Ray's are to be off. A worker is used
     for one trial after another: nothing of a trial is kept, and nothing is built before the
@@ -66,17 +65,19 @@ class SealTrainable(tune.Trainable):
     @staticmethod
     def evaluate_checkpoint(
         config: dict[str, Any], checkpoint: str, split: str, dataset: PoseDataset
-    ) -> dict[str, float]:
+    ) -> dict[str, Any]:
         """Measure a checkpoint on a split; to be run as a Ray task.
 
         Args:
             config: As of a trial.
-            checkpoint: Path of the checkpoint.
+            checkpoint: Where it lies, or lay. Where there is none (any more), the run's own is
+                taken; where that is lost, it is trained once more.
             split: `train`, `val` or `test`.
             dataset: The data.
 
         Returns:
-            What `SealTrainer.evaluate` returns.
+            `metrics`, what `SealTrainer.evaluate` returns, and `notes`, what the user has to know
+            of the checkpoint.
 
         Raises:
             TrainableError: If checkpoint or data cannot be used.
@@ -84,20 +85,24 @@ class SealTrainable(tune.Trainable):
         torch.set_num_threads(int(config.get("threads", 1)))
         training = TrainingConfig.model_validate(config["training"])
         fingerprint, device = config["fingerprint"], _device(config)
-        path = Path(checkpoint)
-        if path.parent.name == fingerprint:  # ours, wherever the run's folder lies by now
-            store = CheckpointStore(Path(config["checkpoint_root"]))
-            path = restore_best(
-                training,
-                dataset,
-                store=store,
-                pretrainings=_pretrainings(config),
-                fingerprint=fingerprint,
-                device=device,
-            )
-        return evaluate_checkpoint(
-            training, dataset, checkpoint=path, fingerprint=fingerprint, split=split, device=device
+        restored = restore_best(
+            training,
+            dataset,
+            store=CheckpointStore(config["checkpoint_root"]),
+            pretrainings=_pretrainings(config),
+            fingerprint=fingerprint,
+            device=device,
+            elsewhere=checkpoint,
         )
+        metrics = evaluate_checkpoint(
+            training,
+            dataset,
+            checkpoint=restored.location,
+            fingerprint=fingerprint,
+            split=split,
+            device=device,
+        )
+        return {"metrics": metrics, "notes": list(restored.notes)}
 
     @staticmethod
     def pretrain(config: dict[str, Any], dataset: PoseDataset) -> dict[str, Any]:
@@ -132,7 +137,7 @@ class SealTrainable(tune.Trainable):
         return TrialRun(
             TrainingConfig.model_validate(self._settings["training"]),
             self._dataset,
-            store=CheckpointStore(Path(self._settings["checkpoint_root"])),
+            store=CheckpointStore(self._settings["checkpoint_root"]),
             pretrainings=_pretrainings(self._settings),
             fingerprint=self._settings["fingerprint"],
             device=_device(self._settings),
@@ -146,7 +151,7 @@ class SealTrainable(tune.Trainable):
 
 
 def _pretrainings(settings: dict[str, Any]) -> CheckpointStore:
-    return CheckpointStore(Path(settings.get("pretraining_root", settings["checkpoint_root"])))
+    return CheckpointStore(settings.get("pretraining_root", settings["checkpoint_root"]))
 
 
 def _device(settings: dict[str, Any]) -> torch.device:

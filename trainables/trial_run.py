@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import platform
 import time
 from dataclasses import dataclass, field
@@ -24,9 +23,14 @@ from trainables.seal.trainer import SealTrainer
 from trainables.seeding import make_deterministic, seed_everything
 from trainables.skeletons.description import skeleton_reference
 
-__all__ = ["OBJECTIVE", "TrialRun", "choose_device", "evaluate_checkpoint", "restore_best"]
-
-logger = logging.getLogger(__name__)
+__all__ = [
+    "OBJECTIVE",
+    "Restored",
+    "TrialRun",
+    "choose_device",
+    "evaluate_checkpoint",
+    "restore_best",
+]
 
 OBJECTIVE = "val_mpjpe_mm"
 """Validation MPJPE in millimetres; the epoch where it is lowest is the best epoch."""
@@ -115,7 +119,9 @@ class TrialRun:
         self._device = device
         self._devices = devices
         self._trainer: SealTrainer | None = None
-        self._found: Checkpoint | None = store.load(fingerprint, "last")
+        found = store.find(fingerprint, "last")
+        self._notes = found.notes
+        self._found: Checkpoint | None = found.checkpoint
         self._record = _Record() if self._found is None else _Record.from_meta(self._found.meta)
         self._told = self._found is None
 
@@ -126,7 +132,8 @@ class TrialRun:
             `epoch`, `metrics` (of that epoch), `history` (all epochs of an earlier life, once),
             `finished`, `state` (`ok`, `invalid_metric`), `reason`, `best_epoch`, `best_value`
             (millimetres), `best_metrics`, `checkpoint` (of the best epoch), `seconds` and
-            `device_seconds` (of all lives), `node`.
+            `device_seconds` (of all lives), `node`, `notes` (what the user has to know of the
+            checkpoints that were found; with the first report alone).
 
         Raises:
             TrainableError: If data, configuration or checkpoint cannot be used.
@@ -186,7 +193,9 @@ class TrialRun:
 
     def _report(self, *, with_history: bool = False) -> dict[str, Any]:
         record = self._record
-        best = None if record.best_epoch is None else self._store.path(self._fingerprint, "best")
+        epoch = record.best_epoch
+        best = None if epoch is None else self._store.location(self._fingerprint, "best")
+        notes, self._notes = list(self._notes), ()
         history = record.history if with_history else {}
         return {
             "epoch": record.epoch,
@@ -198,10 +207,11 @@ class TrialRun:
             "best_epoch": record.best_epoch,
             "best_value": record.best_value,
             "best_metrics": record.best_metrics,
-            "checkpoint": None if best is None else str(best),
+            "checkpoint": best,
             "seconds": record.seconds,
             "device_seconds": record.seconds * self._devices,
             "node": platform.node(),
+            "notes": notes,
         }
 
 
@@ -225,6 +235,19 @@ def choose_device(name: str, *, has_gpu: bool) -> torch.device:
     return torch.device("cuda" if usable and name != "cpu" else "cpu")
 
 
+@dataclass(frozen=True)
+class Restored:
+    """Where the best nets of a training lie.
+
+    Attributes:
+        location: Path or URI of the checkpoint.
+        notes: What the user has to know: that they were lost, and trained once more.
+    """
+
+    location: str
+    notes: tuple[str, ...] = ()
+
+
 def restore_best(
     config: TrainingConfig,
     dataset: PoseDataset,
@@ -233,38 +256,61 @@ def restore_best(
     fingerprint: str,
     device: torch.device,
     pretrainings: CheckpointStore | None = None,
-) -> Path:
+    elsewhere: str | None = None,
+) -> Restored:
     """Where the best nets of a finished training lie; lost ones are trained once more.
 
     On a CPU the repeated training gives the same bits.
 
+    Args:
+        config: What was trained.
+        dataset: The data.
+        store: Where its checkpoints lie, or will.
+        fingerprint: Identity of the configuration.
+        device: Where to train.
+        pretrainings: Where pre-trainings lie; None for beside the checkpoints.
+        elsewhere: Another place where they may lie (another run's), looked at first.
+
     Raises:
         TrainableError: If the training cannot be repeated.
     """
-    path = store.path(fingerprint, "best")
+    own = store.location(fingerprint, "best")
+    faults = []
+    for location in dict.fromkeys(filter(None, (elsewhere, own))):
+        fault = _fault_of(location, fingerprint)
+        if fault is None:
+            return Restored(location)
+        faults.append(fault)
+    store.forget(fingerprint)
+    run = TrialRun(
+        config,
+        dataset,
+        store=store,
+        fingerprint=fingerprint,
+        device=device,
+        pretrainings=pretrainings,
+    )
+    while not (report := run.step())["finished"]:
+        pass
+    if report["state"] != "ok":
+        raise CheckpointError(f"the best nets are lost, and so is {own}: {report['reason']}")
+    return Restored(own, (f"best nets are lost, and were trained once more: {faults[-1]}",))
+
+
+def _fault_of(location: str, fingerprint: str) -> str | None:
     try:
-        load_checkpoint(path)
+        found = load_checkpoint(location)
     except CheckpointError as error:
-        logger.warning("the best nets are lost and are trained once more: %s", error)
-        store.forget(fingerprint)
-        run = TrialRun(
-            config,
-            dataset,
-            store=store,
-            fingerprint=fingerprint,
-            device=device,
-            pretrainings=pretrainings,
-        )
-        while not run.step()["finished"]:
-            pass
-    return path
+        return str(error)
+    other = found.meta["fingerprint"]
+    return None if other == fingerprint else f"{location} is of configuration {other!r}"
 
 
 def evaluate_checkpoint(
     config: TrainingConfig,
     dataset: PoseDataset,
     *,
-    checkpoint: Path,
+    checkpoint: Path | str,
     fingerprint: str,
     split: str,
     device: torch.device,

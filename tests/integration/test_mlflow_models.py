@@ -77,9 +77,8 @@ def checkpoint(net: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path
         "epoch": 3,
         "pose_optimizer": {"exp_avg": torch.ones(9)},
     }
-    return CheckpointStore(tmp_path_factory.mktemp("c")).save(
-        "a" * 64, "best", state, {"epoch": 3}
-    )
+    store = CheckpointStore(tmp_path_factory.mktemp("c"))
+    return Path(store.save("a" * 64, "best", state, {"epoch": 3}))
 
 
 @pytest.fixture(scope="module")

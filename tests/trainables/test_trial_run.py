@@ -203,6 +203,7 @@ def test_best_nets_that_are_lost_are_trained_once_more_to_the_same_bits(
         fingerprint=FINGERPRINT,
         device=CPU,
     )
-    after = load_checkpoint(again).state["pose_net"]
-    assert again == path
+    after = load_checkpoint(again.location).state["pose_net"]
+    assert again.location == str(path)
+    assert "best nets are lost, and were trained once more" in again.notes[0]
     assert all(torch.equal(before[name], after[name]) for name in before)

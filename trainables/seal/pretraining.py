@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 import torch
@@ -15,6 +15,7 @@ from trainables.data.dataset import PoseDataset
 from trainables.errors import CheckpointError
 from trainables.seal.masked_net import pretraining_fingerprint
 from trainables.seal.pretraining_run import Pretrained, PretrainingRun, history_of
+from trainables.storage import is_remote
 
 __all__ = ["PretrainingWatch", "pretrain", "pretrained_state"]
 
@@ -81,18 +82,20 @@ class PretrainingWatch:
     """
 
     def __init__(self, config: TrainingConfig, store: CheckpointStore) -> None:
-        self._path = store.path(pretraining_fingerprint(config), "last")
-        self._read_at_ns = 0
+        self._store = store
+        self._fingerprint = pretraining_fingerprint(config)
+        self._read: Hashable | None = None
         self._epoch = 0
 
     def new_epochs(self) -> list[tuple[int, dict[str, float]]]:
         """Epochs that were saved since the last call, with their figures, in order."""
         # between two renames there may be no such file
-        with suppress(FileNotFoundError, CheckpointError):
-            written_ns = self._path.stat().st_mtime_ns
-            if written_ns != self._read_at_ns:
-                history = history_of(load_checkpoint(self._path).meta)
-                self._read_at_ns = written_ns
+        with suppress(CheckpointError):
+            written = self._store.version(self._fingerprint, "last")
+            if written is not None and written != self._read:
+                location = self._store.location(self._fingerprint, "last")
+                history = history_of(load_checkpoint(location).meta)
+                self._read = written
                 new = [(n, figures) for n, figures in history.items() if n > self._epoch]
                 self._epoch = max(history, default=0)
                 return sorted(new)
@@ -102,7 +105,7 @@ class PretrainingWatch:
 @contextmanager
 def _alone(store: CheckpointStore | None, fingerprint: str) -> Iterator[None]:
     """Keep other processes from the same pre-training; a killed one's lock is gone with it."""
-    if store is None:
+    if store is None or is_remote(store.location(fingerprint, "last")):  # S3 knows no locks
         yield
         return
     path = store.path(fingerprint, "last").parent / "lock"

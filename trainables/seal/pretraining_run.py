@@ -113,7 +113,7 @@ class PretrainingRun:
                 self._optimizer.load_state_dict(found.state["optimizer"])
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise CheckpointError(
-                f"{found.path} does not fit this pre-training: {error}; remove it"
+                f"{found.location} does not fit this pre-training: {error}; remove it"
             ) from error
         self.epoch = int(found.meta["epoch"])
         self._seconds = float(found.meta["seconds"])

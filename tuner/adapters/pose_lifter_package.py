@@ -16,11 +16,11 @@ def code_folder() -> Path:
     return Path(trainables.checkpoint.__file__).parent
 
 
-def extract_weights(checkpoint_path: Path, folder: Path) -> Path:
+def extract_weights(checkpoint_path: Path | str, folder: Path) -> Path:
     """Copy the pose-net's weights out of a checkpoint; loss-net and optimizers stay behind.
 
     Args:
-        checkpoint_path: A checkpoint of the trainer.
+        checkpoint_path: Path or URI of a checkpoint of the trainer.
         folder: Where the copy goes.
 
     Returns:
@@ -35,4 +35,4 @@ def extract_weights(checkpoint_path: Path, folder: Path) -> Path:
         held = ", ".join(sorted(checkpoint.state))
         raise CheckpointError(f"{checkpoint_path} holds no pose_net, only {held}")
     store = CheckpointStore(folder)
-    return store.save(checkpoint.meta["fingerprint"], "best", weights, dict(checkpoint.meta))
+    return Path(store.save(checkpoint.meta["fingerprint"], "best", weights, dict(checkpoint.meta)))

@@ -35,6 +35,8 @@ from tuner.records import TrialRequest, TrialSpec
 
 __all__ = ["RayTuneRunner"]
 
+logger = logging.getLogger(__name__)
+
 _POLL_S = 0.2
 
 
@@ -46,11 +48,13 @@ class RayTuneRunner:
     Args:
         trainable: A `tune.Trainable`; it reports what `tuner.adapters.ray_results` describes,
             keeps its own checkpoints, and has static `evaluate_checkpoint(config, checkpoint,
-            split, dataset)`, `pretrain(config, dataset)`, and `watch_pretraining(config)`, whose
-            result gives `new_epochs()`.
+            split, dataset)`, which gives `metrics` and, for the user, `notes`,
+            `pretrain(config, dataset)`, and `watch_pretraining(config)`, whose result gives
+            `new_epochs()`.
         dataset: Handed to its `setup` as `dataset`, from Ray's object store; None for nothing.
-        checkpoint_root: Folder of the trainables' checkpoints, shared by all nodes.
-        pretraining_root: Folder of their pre-trainings, shared likewise; `checkpoint_root` where
+        checkpoint_root: Folder of the trainables' checkpoints, shared by all nodes; a text is a
+            URI that they know.
+        pretraining_root: Where their pre-trainings lie, shared likewise; `checkpoint_root` where
             there is none.
         scratch: Folder for Ray's disposable experiments, shared by all nodes.
         max_concurrent: Trials at the same time; None for as many as fit.
@@ -70,8 +74,8 @@ class RayTuneRunner:
         *,
         trainable: type[Any],
         dataset: object | None,
-        checkpoint_root: Path,
-        pretraining_root: Path | None = None,
+        checkpoint_root: Path | str,
+        pretraining_root: Path | str | None = None,
         scratch: Path,
         max_concurrent: int | None = None,
         cpus_per_trial: float = 1.0,
@@ -83,8 +87,8 @@ class RayTuneRunner:
     ) -> None:
         self._trainable = trainable
         self._dataset = dataset
-        self._checkpoint_root = checkpoint_root.resolve()
-        self._pretraining_root = (pretraining_root or checkpoint_root).resolve()
+        self._checkpoint_root = _everywhere(checkpoint_root)
+        self._pretraining_root = _everywhere(pretraining_root or checkpoint_root)
         self._scratch = scratch.resolve()
         self._max_concurrent = max_concurrent
         self._cpus = cpus_per_trial
@@ -214,8 +218,8 @@ class RayTuneRunner:
         return {
             "training": spec.training_config(),
             "fingerprint": spec.fingerprint,
-            "checkpoint_root": str(self._checkpoint_root),
-            "pretraining_root": str(self._pretraining_root),
+            "checkpoint_root": self._checkpoint_root,
+            "pretraining_root": self._pretraining_root,
             "threads": self._threads,
             "device": self._device,
         }
@@ -341,9 +345,16 @@ def _wait_for(
         _, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=_POLL_S)
 
 
+def _everywhere(root: Path | str) -> str:
+    """The name by which a worker, wherever its process stands, finds a folder or a URI."""
+    return root if isinstance(root, str) else str(root.resolve())
+
+
 def _metrics_of(future: Any, checkpoint: str) -> dict[str, float]:
-    metrics = _result_of(future, f"cannot evaluate the checkpoint {checkpoint}")
-    return {name: float(value) for name, value in metrics.items()}
+    found = _result_of(future, f"cannot evaluate the checkpoint {checkpoint}")
+    for note in found["notes"]:
+        logger.warning("%s", note)
+    return {name: float(value) for name, value in found["metrics"].items()}
 
 
 def _result_of(future: Any, failure: str) -> Any:

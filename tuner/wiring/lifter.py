@@ -40,7 +40,7 @@ class Lifter:
         config: What it was trained with.
         skeleton: The joints that it takes and gives.
         device: Where it computes.
-        checkpoint: Where its weights were read.
+        checkpoint: Where its weights were read, a path or URI.
         fingerprint: Of the training.
         notes: What a user has to know of it: that it was imported, and from which file.
     """
@@ -49,7 +49,7 @@ class Lifter:
     config: TrainingConfig
     skeleton: Skeleton
     device: torch.device
-    checkpoint: Path
+    checkpoint: Path | str
     fingerprint: str
     notes: tuple[str, ...] = ()
 
@@ -92,7 +92,7 @@ def device_named(name: str) -> torch.device:
     return choose_device(name, has_gpu=usable)
 
 
-def load_lifter(path: Path, *, device: torch.device) -> Lifter:
+def load_lifter(path: Path | str, *, device: torch.device) -> Lifter:
     """Rebuild a pose-net from a checkpoint; no code in the file is ever run.
 
     Raises:

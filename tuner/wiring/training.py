@@ -273,6 +273,8 @@ class _Training:
 
     def _show(self, tracker: Tracker, report: dict[str, Any]) -> None:
         """Tell of an epoch, or of all those of an earlier life; the tracker drops what it has."""
+        for note in report["notes"]:
+            self.listener.on_message(f"note: {note}")
         if report["state"] != "ok":
             return
         for earlier in report["history"]:
@@ -289,7 +291,7 @@ class _Training:
         self.listener.on_message(epoch_line(report, epochs, split=split))
 
     def _test(self) -> dict[str, float]:
-        path = restore_best(
+        restored = restore_best(
             self.plan.training,
             self.plan.dataset,
             store=self.store,
@@ -297,7 +299,10 @@ class _Training:
             device=self.device,
             pretrainings=self.pretrainings,
         )
-        report = measure(load_lifter(path, device=self.device), self.plan.dataset, "test")
+        for note in restored.notes:
+            self.listener.on_message(f"note: {note}")
+        lifter = load_lifter(restored.location, device=self.device)
+        report = measure(lifter, self.plan.dataset, "test")
         # a figure may be undefined on the data (no two frames in a row): JSON has no NaN
         return {name: value for name, value in report.figures.items() if math.isfinite(value)}
 

@@ -86,9 +86,10 @@ class ToyTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types
     @staticmethod
     def evaluate_checkpoint(
         config: dict[str, Any], checkpoint: str, split: str, dataset: Any
-    ) -> dict[str, float]:
+    ) -> dict[str, Any]:
         epochs = int(Path(checkpoint).read_text())
-        return {f"{split}_epochs": epochs, "lr_p": config["training"]["lr_p"]}
+        metrics = {f"{split}_epochs": epochs, "lr_p": config["training"]["lr_p"]}
+        return {"metrics": metrics, "notes": []}
 
 
 def request(trial: int, behaviour: str = "fine", **base: Any) -> TrialRequest:

@@ -97,9 +97,8 @@ def altered(trained: TrainingResult, folder: Path, **data: object) -> Path:
     """The checkpoint, as if it had been trained on other data."""
     found = load_checkpoint(Path(trained.checkpoint))
     config = {**found.meta["config"], "data": {**found.meta["config"]["data"], **data}}
-    return CheckpointStore(folder).save(
-        trained.fingerprint, "best", found.state, {**found.meta, "config": config}
-    )
+    meta = {**found.meta, "config": config}
+    return Path(CheckpointStore(folder).save(trained.fingerprint, "best", found.state, meta))
 
 
 def test_another_data_set_of_the_same_skeleton_is_measured_and_named(
