@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tuner.cache import TrialCache
 from tuner.errors import RunFailedError
-from tuner.ports import EngineListener, Sampler, StudyStore, Tracker, TrialRunner
+from tuner.ports import CheckpointKeeper, EngineListener, Sampler, StudyStore, Tracker, TrialRunner
 from tuner.pretraining import ShownPretraining
 from tuner.protocol.actions import (
     AskTrials,
@@ -48,6 +48,7 @@ class Ports:
         sampler_for: Gives a stage's sampler, by name of stage; only asked where the stage's
             points are not fixed in advance.
         cache: Finished trials that need not be trained again; None to train everything.
+        keeper: Removes checkpoints that are needed no more; None for nobody.
     """
 
     store: StudyStore
@@ -56,6 +57,7 @@ class Ports:
     listener: EngineListener
     sampler_for: Callable[[str], Sampler]
     cache: TrialCache | None = None
+    keeper: CheckpointKeeper | None = field(default=None, kw_only=True)
 
     def recorder(self, protocol: Protocol) -> Recorder:
         """What records the trials of a protocol with these ports."""
@@ -128,6 +130,7 @@ def _carry_out_next(protocol: Protocol, ports: Ports) -> bool:
                 tracker=ports.tracker,
                 listener=ports.listener,
                 recorder=ports.recorder(protocol),
+                keeper=ports.keeper,
             )
             ports.runner.run(session, session)
             keep_tracking_ids(protocol, ports.store, ports.tracker)
@@ -192,6 +195,8 @@ def _close(protocol: Protocol, action: CloseStage, history: History, ports: Port
             "trials_carried_over": imported,
         },
     )
+    if ports.keeper is not None:  # before the result: killed in between, the stage closes again
+        ports.keeper.stage_closed(study.trials, action.result.winner)
     ports.store.annotate(protocol.study_name(action.stage), "result", action.result.to_json())
     ports.listener.on_message(action.reason)
 

@@ -18,6 +18,7 @@ from tuner.records import (
 )
 
 __all__ = [
+    "CheckpointKeeper",
     "Decision",
     "EngineListener",
     "FeedState",
@@ -292,4 +293,19 @@ class Tracker(Protocol):
 
     def close(self, *, timeout_s: float) -> int:
         """Deliver what is pending, at most this long; return how many events remain spooled."""
+        ...
+
+
+class CheckpointKeeper(Protocol):
+    """Removes checkpoints that are needed no more. No method raises."""
+
+    def trial_ended(self, spec: TrialSpec, outcome: TrialOutcome) -> None:
+        """A trial has ended for good, and the study store knows it."""
+        ...
+
+    def stage_closed(self, trials: Sequence[TrialRecord], winner: int) -> None:
+        """A stage is about to be closed, with the number of the trial that won it.
+
+        Called once more if the driver is killed before the store knows of it.
+        """
         ...

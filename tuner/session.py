@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from tuner.ports import Decision, EngineListener, FeedState, StudyStore, Tracker
+from tuner.ports import CheckpointKeeper, Decision, EngineListener, FeedState, StudyStore, Tracker
 from tuner.protocol.actions import AskTrials
 from tuner.protocol.greedy import next_action
 from tuner.protocol.selection import best_trial
@@ -34,6 +34,7 @@ class StageSession:
         tracker: Where it is shown.
         listener: Who is told.
         recorder: Records further trials of the stage.
+        keeper: Removes checkpoints of trials that have ended; None for nobody.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class StageSession:
         tracker: Tracker,
         listener: EngineListener,
         recorder: Recorder,
+        keeper: CheckpointKeeper | None = None,
     ) -> None:
         self._protocol = protocol
         self._stage = stage
@@ -53,6 +55,7 @@ class StageSession:
         self._tracker = tracker
         self._listener = listener
         self._recorder = recorder
+        self._keeper = keeper
         self._queue: deque[TrialRequest] = deque()
         self._active: dict[int, TrialRequest] = {}
         self._last_epoch: dict[int, int] = {}
@@ -95,11 +98,13 @@ class StageSession:
 
     def on_end(self, stage: str, outcome: TrialOutcome) -> None:
         """See `TrialObserver`; the tracker's spool first, as in `on_epoch`."""
-        self._active.pop(outcome.trial, None)
+        request = self._active.pop(outcome.trial, None)
         tags = {"state": outcome.kind.value, "attempt": str(outcome.attempts)}
         self._tracker.end_trial(stage, outcome, tags={**tags, "node": outcome.node})
         if outcome.kind is not OutcomeKind.CANCELLED:
             self._store.tell(self._study_name, outcome)
+            if self._keeper is not None and request is not None:
+                self._keeper.trial_ended(request.spec, outcome)
         self._listener.on_trial_ended(stage, outcome)
 
     def _ask_for_more(self) -> None:
