@@ -5,10 +5,12 @@ from __future__ import annotations
 __all__ = [
     "ConfigurationError",
     "DefinitionMismatchError",
+    "LeaseLostError",
     "RunFailedError",
     "RunInterruptedError",
     "RunnerError",
     "StoreError",
+    "StoreUnreachableError",
     "TrackingError",
     "TunerError",
 ]
@@ -48,6 +50,29 @@ class StoreError(TunerError):
 
 class DefinitionMismatchError(StoreError):
     """A run of this name exists and was asked something else; nothing has been changed."""
+
+    exit_code = 2
+
+
+class StoreUnreachableError(StoreError):
+    """The study store is away for now (stopped, restarting, full, locked); it may come back.
+
+    Args:
+        outage: What is away, and why, without a full stop.
+        waited_s: How long it was waited for, seconds.
+    """
+
+    def __init__(self, outage: str, *, waited_s: float = 0.0) -> None:
+        self.outage = outage
+        waited = f", after {waited_s:g} s of waiting" if waited_s else ""
+        super().__init__(
+            f"{outage}{waited}; what was written before is kept: once the store is back, repeat "
+            "the command"
+        )
+
+
+class LeaseLostError(StoreError):
+    """Another driver has taken this run over; nothing more may be written by this one."""
 
     exit_code = 2
 

@@ -51,6 +51,18 @@ RULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ),
         (),
     ),
+    "tuner.lease_holder": ((), ()),
+    "tuner.lease": (("tuner.lease_holder", "tuner.errors"), ()),
+    "tuner.fenced": (("tuner.lease", "tuner.ports", "tuner.records"), ()),
+    "tuner.patient_store": (("tuner.ports", "tuner.records", "tuner.errors"), ()),
+    "tuner.adapters.database_leases": (
+        ("tuner.adapters", "tuner.lease", "tuner.lease_holder"),
+        (),
+    ),
+    "tuner.adapters.file_leases": (
+        ("tuner.adapters", "tuner.lease", "tuner.lease_holder", "tuner.errors"),
+        (),
+    ),
     "tuner.pretraining": (("tuner.ports", "tuner.records", "tuner.errors"), ()),
     "tuner.cache": (("tuner.ports", "tuner.records"), ()),
     "tuner.recording": (
@@ -58,9 +70,13 @@ RULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (),
     ),
     "tuner.session": (
-        ("tuner.protocol", "tuner.ports", "tuner.recording", "tuner.records", "tuner.errors"),
+        (
+            *("tuner.protocol", "tuner.ports", "tuner.recording", "tuner.records"),
+            *("tuner.errors", "tuner.rungs"),
+        ),
         (),
     ),
+    "tuner.rungs": (("tuner.ports", "tuner.records"), ()),
     "tuner.adapters": (
         ("tuner.adapters", "tuner.ports", "tuner.records", "tuner.errors", "search_spaces"),
         (),

@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import SQLAlchemyError
+from optuna.storages import BaseStorage, JournalStorage, get_storage
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import (
+    IntegrityError,
+    OperationalError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
 
+from tuner.adapters.optuna_database import FlatDatabase
 from tuner.adapters.optuna_journal import LockedJournalBackend
+from tuner.adapters.outages import is_outage
 from tuner.adapters.redact import redact_text, redact_url
-from tuner.errors import ConfigurationError, StoreError
+from tuner.errors import ConfigurationError, StoreError, StoreUnreachableError
 
-__all__ = ["open_storage", "store_errors"]
+__all__ = ["JOURNAL_PREFIX", "engine_options", "open_storage", "store_errors"]
 
 JOURNAL_PREFIX = "journal:"
 CONNECT_TIMEOUT_S = 10
 BUSY_TIMEOUT_S = 30
+_DEAD_PEER = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+"""A server whose machine vanished is given up after some 20 s, not after the kernel's 15 min."""
+
+OPENING_ATTEMPTS = 3
+OPENING_PAUSE_S = 0.5
 FORMS = "journal:PATH, sqlite:///PATH or postgresql+psycopg2://USER:PASSWORD@HOST/DATABASE"
 
 
@@ -46,7 +65,12 @@ def open_storage(url: str) -> BaseStorage:
 
 @contextmanager
 def store_errors(location: str) -> Iterator[None]:
-    """Turn what Optuna, the database or the file system raises into a `StoreError`."""
+    """Turn what Optuna, the database or the file system raises into a `StoreError`.
+
+    Raises:
+        StoreUnreachableError: If the store is away for now, and may come back.
+        StoreError: For every other fault of it.
+    """
     try:
         yield
     except (
@@ -55,6 +79,10 @@ def store_errors(location: str) -> Iterator[None]:
         SQLAlchemyError,
         OSError,
     ) as error:
+        if is_outage(error):
+            raise StoreUnreachableError(
+                f"the study store {location} is away: {_reason(error)}"
+            ) from error
         raise StoreError(
             f"the study store {location} failed: {_reason(error)}; "
             "what was written before is kept: once the store is back, repeat the command"
@@ -81,11 +109,10 @@ def _open_database(url: str) -> BaseStorage:
         ) from error
     except ImportError as error:
         raise _missing_driver(shown, error) from error
-    engine_options = _engine_options(parsed, backend)
     try:
         if backend == "sqlite" and parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        return get_storage(RDBStorage(url, engine_kwargs=engine_options))
+        return get_storage(_create_or_open(url))
     except ImportError as error:
         raise _missing_driver(shown, error) from error
     except RuntimeError as error:
@@ -98,17 +125,40 @@ def _open_database(url: str) -> BaseStorage:
         ) from error
 
 
-def _engine_options(url: URL, backend: str) -> dict[str, object]:
+def _create_or_open(url: str) -> FlatDatabase:
+    """Two drivers that create the tables at once stand in each other's way, but only once."""
+    for _ in range(OPENING_ATTEMPTS - 1):
+        try:
+            return FlatDatabase(url, engine_kwargs=engine_options(url))
+        except (StorageInternalError, IntegrityError, ProgrammingError, OperationalError) as error:
+            if "exist" not in str(error) and "UNIQUE" not in str(error):
+                raise
+            time.sleep(OPENING_PAUSE_S)
+    return FlatDatabase(url, engine_kwargs=engine_options(url))
+
+
+def engine_options(url: str) -> dict[str, Any]:
+    """Options for `sqlalchemy.create_engine`: time limits, and connections that are checked.
+
+    Args:
+        url: A database URL; what it says itself goes first.
+    """
+    parsed = make_url(url)
+    backend = parsed.get_backend_name()
     if backend == "sqlite":
-        # another process may be reading; what the URL says goes first
-        return {} if "timeout" in url.query else {"connect_args": {"timeout": BUSY_TIMEOUT_S}}
-    options: dict[str, object] = {
+        # another process may be reading
+        return {} if "timeout" in parsed.query else {"connect_args": {"timeout": BUSY_TIMEOUT_S}}
+    options: dict[str, Any] = {
         # a server that restarted leaves dead connections in the pool
         "pool_pre_ping": True,
         "pool_size": 2,
     }
-    if backend in ("postgresql", "mysql") and "connect_timeout" not in url.query:
-        options["connect_args"] = {"connect_timeout": CONNECT_TIMEOUT_S}
+    limits: dict[str, int] = {}
+    if backend in ("postgresql", "mysql"):
+        limits["connect_timeout"] = CONNECT_TIMEOUT_S
+    if parsed.get_driver_name() in ("psycopg2", "psycopg"):
+        limits |= _DEAD_PEER
+    options["connect_args"] = {k: v for k, v in limits.items() if k not in parsed.query}
     return options
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
@@ -82,6 +82,9 @@ class OptunaStudyStore:
     def __init__(self, storage: BaseStorage, *, location: str = "in memory") -> None:
         self._storage = storage
         self._location = location
+        self._specs: dict[int, StudySpec] = {}
+        self._imported: dict[int, dict[str, int]] = {}
+        self._ended: dict[int, dict[int, tuple[FrozenTrial, Mapping[str, Any], TrialRecord]]] = {}
 
     def open_study(self, spec: StudySpec) -> None:
         """See `StudyStore`."""
@@ -117,7 +120,8 @@ class OptunaStudyStore:
         return StudyHistory(
             spec=study_from_json(attributes[DEFINITION]),
             trials=tuple(
-                to_record(study_name, trial, notes.get(trial.number, {})) for trial in trials
+                self._record(study_name, study, trial, notes.get(trial.number, {}))
+                for trial in trials
             ),
             result=None if result is None else StageResult.from_json(result),
             attributes={
@@ -138,16 +142,23 @@ class OptunaStudyStore:
             raise StoreError(f"{source} has not finished with a value; it cannot be carried over")
         with store_errors(self._location):
             study = self._study(study_name)
-            for known in self._storage.get_all_trials(study, deepcopy=False):
-                if known.user_attrs.get(IMPORTED_FROM) == source:
-                    return known.number
-        return self._create(
-            study_name,
-            trial.spec,
-            state=OptunaState.COMPLETE,
-            value=outcome.value,
-            attributes={IMPORTED_FROM: source, OUTCOME: outcome_to_json(outcome)},
-        )
+            imported = self._imports(study)
+        if source in imported:
+            return imported[source]
+        try:
+            imported[source] = self._create(
+                study_name,
+                trial.spec,
+                state=OptunaState.COMPLETE,
+                value=outcome.value,
+                attributes={IMPORTED_FROM: source, OUTCOME: outcome_to_json(outcome)},
+                curve=trial.curve,
+            )
+        except StoreError:
+            # it may be there all the same
+            del self._imported[study]
+            raise
+        return imported[source]
 
     def report(self, study_name: str, report: EpochReport, *, value: float) -> None:
         """See `StudyStore`."""
@@ -231,6 +242,35 @@ class OptunaStudyStore:
             raise StoreError(f"study {study_name} has no trial {number}") from error
         return self._storage.get_trial(trial_id)
 
+    def _spec(self, study_name: str, study: int) -> StudySpec:
+        """A study's definition, read once: it never changes, and its attributes grow."""
+        if study not in self._specs:
+            definition = self._storage.get_study_user_attrs(study).get(DEFINITION)
+            if definition is None:
+                raise StoreError(f"study {study_name} was not opened by the tuner")
+            self._specs[study] = study_from_json(definition)
+        return self._specs[study]
+
+    def _imports(self, study: int) -> dict[str, int]:
+        """Numbers of the imported trials by their source; read once, since we alone write."""
+        if study not in self._imported:
+            trials = self._storage.get_all_trials(study, deepcopy=False)
+            sources = ((t.user_attrs.get(IMPORTED_FROM), t.number) for t in reversed(trials))
+            self._imported[study] = {source: number for source, number in sources if source}
+        return self._imported[study]
+
+    def _record(
+        self, study_name: str, study: int, trial: FrozenTrial, notes: Mapping[str, Any]
+    ) -> TrialRecord:
+        """A trial's record; that of an ended one is kept, since only its notes can change."""
+        kept = self._ended.setdefault(study, {}).get(trial.number)
+        if kept is not None and kept[0] is trial and kept[1] == notes:
+            return kept[2]
+        record = to_record(study_name, trial, notes)
+        if trial.state.is_finished():
+            self._ended[study][trial.number] = (trial, notes, record)
+        return record
+
     def _create(
         self,
         study_name: str,
@@ -239,14 +279,12 @@ class OptunaStudyStore:
         state: OptunaState,
         attributes: Mapping[str, Any],
         value: float | None = None,
+        curve: Sequence[tuple[int, float]] = (),
     ) -> int:
         """Record a trial with all that is known of it, in one write; return its number."""
         with store_errors(self._location):
             study = self._study(study_name)
-            definition = self._storage.get_study_user_attrs(study).get(DEFINITION)
-            if definition is None:
-                raise StoreError(f"study {study_name} was not opened by the tuner")
-            study_spec = study_from_json(definition)
+            study_spec = self._spec(study_name, study)
             distributions = to_distributions(study_spec)
             try:
                 template = create_trial(
@@ -255,6 +293,7 @@ class OptunaStudyStore:
                     params={name: float(spec.params[name]) for name in distributions},
                     distributions=distributions,
                     user_attrs={**trial_attributes(study_spec.stage, spec), **attributes},
+                    intermediate_values=dict(curve),
                 )
             except KeyError as error:
                 raise StoreError(f"the trial gives no value for {error.args[0]}") from error

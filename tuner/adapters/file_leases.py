@@ -1,0 +1,114 @@
+"""Leases as files beside the study store's journal, changed under the kernel's lock."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tuner.adapters.optuna_storage import store_errors
+from tuner.errors import StoreError
+from tuner.lease import LeaseRow
+from tuner.lease_holder import Holder
+
+__all__ = ["FileLeases"]
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A lease as its file holds it; times are this machine's, seconds since 1970."""
+
+    holder: Holder | None
+    attempt: int
+    beats: int
+    beat_s: float
+    since_s: float
+
+
+class FileLeases:
+    """`LeaseTable` in a folder: a JSON file per run.
+
+    Args:
+        folder: Where they lie; made when the first lease is taken.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def read(self, run: str) -> LeaseRow | None:
+        """See `LeaseTable`."""
+        with store_errors(str(self._folder)), self._locked():
+            kept = self._load(run)
+        return None if kept is None else _to_row(kept)
+
+    def take(self, run: str, holder: Holder, seen: LeaseRow | None) -> int | None:
+        """See `LeaseTable`."""
+        with store_errors(str(self._folder)), self._locked():
+            kept = self._load(run)
+            mark = None if kept is None else (kept.holder, kept.attempt, kept.beats)
+            if mark != (None if seen is None else (seen.holder, seen.attempt, seen.beats)):
+                return None
+            now_s = time.time()
+            attempt = 1 if kept is None else kept.attempt + 1
+            self._write(run, _Kept(holder, attempt, beats=0, beat_s=now_s, since_s=now_s))
+            return attempt
+
+    def renew(self, run: str, holder: Holder, attempt: int) -> bool:
+        """See `LeaseTable`."""
+        with store_errors(str(self._folder)), self._locked():
+            kept = self._held(run, holder, attempt)
+            if kept is None:
+                return False
+            self._write(run, replace(kept, beats=kept.beats + 1, beat_s=time.time()))
+            return True
+
+    def release(self, run: str, holder: Holder, attempt: int) -> None:
+        """See `LeaseTable`."""
+        with store_errors(str(self._folder)), self._locked():
+            kept = self._held(run, holder, attempt)
+            if kept is not None:
+                self._write(run, replace(kept, holder=None))
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / "lock").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # released when the file closes
+            yield
+
+    def _held(self, run: str, holder: Holder, attempt: int) -> _Kept | None:
+        kept = self._load(run)
+        return kept if kept and kept.holder == holder and kept.attempt == attempt else None
+
+    def _load(self, run: str) -> _Kept | None:
+        path = self._folder / f"{run}.json"
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+            holder = value.pop("holder")
+            return _Kept(holder=Holder(**holder) if holder else None, **value)
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise StoreError(
+                f"the lease {path} is damaged ({error}); if no driver of run {run!r} is at work "
+                "anywhere, remove the file and repeat the command"
+            ) from error
+
+    def _write(self, run: str, kept: _Kept) -> None:
+        part = self._folder / f"{run}.part"
+        with part.open("w", encoding="utf-8") as file:
+            json.dump(dataclasses.asdict(kept), file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(self._folder / f"{run}.json")
+
+
+def _to_row(kept: _Kept) -> LeaseRow:
+    age_s = time.time() - kept.beat_s
+    return LeaseRow(kept.holder, kept.attempt, kept.beats, age_s, kept.since_s)

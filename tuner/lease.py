@@ -1,0 +1,215 @@
+"""One driver per run, wherever it runs: a lease in the study store, kept alive by a heartbeat."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from tuner.errors import ConfigurationError, LeaseLostError, StoreError, StoreUnreachableError
+from tuner.lease_holder import Holder, is_gone, is_here
+
+__all__ = ["LEASE_TIMEOUT_S", "RENEW_EVERY_S", "Lease", "LeaseRow", "LeaseTable", "take_lease"]
+
+LEASE_TIMEOUT_S = 60.0
+"""A lease that was not renewed for so long is anybody's."""
+
+RENEW_EVERY_S = 5.0
+
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class LeaseRow:
+    """A run's lease as the store has it.
+
+    Attributes:
+        holder: Who holds it; None if it was given back.
+        attempt: How many drivers have held it, this one included.
+        beats: How often it was renewed; tells two looks at it apart without any clock.
+        age_s: Time since it was last renewed, by the store's own clock.
+        since_s: When this holder took it, by that clock, seconds since 1970.
+    """
+
+    holder: Holder | None
+    attempt: int
+    beats: int
+    age_s: float
+    since_s: float
+
+    def __str__(self) -> str:
+        since = datetime.fromtimestamp(self.since_s, UTC)
+        return f"{self.holder}, since {since:%Y-%m-%d %H:%M:%S} UTC"
+
+
+class LeaseTable(Protocol):
+    """Where leases lie. Each method is one atomic step, whoever else does the same.
+
+    Methods raise `StoreUnreachableError` while the store is away.
+    """
+
+    def read(self, run: str) -> LeaseRow | None:
+        """The lease of a run; None if it never had one."""
+        ...
+
+    def take(self, run: str, holder: Holder, seen: LeaseRow | None) -> int | None:
+        """Take a lease that still is as it was seen; the attempt, or None if it has changed."""
+        ...
+
+    def renew(self, run: str, holder: Holder, attempt: int) -> bool:
+        """Renew a lease; False if it is not this holder's any more."""
+        ...
+
+    def release(self, run: str, holder: Holder, attempt: int) -> None:
+        """Give a lease back; nothing happens if it is not this holder's any more."""
+        ...
+
+
+def boot_time_s() -> float:
+    """Seconds since the boot; unlike the monotonic clock it counts a machine's sleep, too."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
+
+
+class Lease:
+    """A lease that this process holds, renewed by a thread of its own until it is released.
+
+    Args:
+        table: Where it lies.
+        run: Name of the run.
+        holder: This process.
+        attempt: What `LeaseTable.take` gave.
+        timeout_s: When others may take it over, if it is not renewed.
+        renew_s: Pause between renewals.
+    """
+
+    def __init__(
+        self,
+        table: LeaseTable,
+        run: str,
+        holder: Holder,
+        attempt: int,
+        *,
+        timeout_s: float = LEASE_TIMEOUT_S,
+        renew_s: float = RENEW_EVERY_S,
+    ) -> None:
+        self.attempt = attempt
+        self._table = table
+        self._run = run
+        self._holder = holder
+        self._safe_s = timeout_s / 2
+        self._renew_s = renew_s
+        self._renewed_s = boot_time_s()
+        self._tried_s = self._renewed_s
+        self._lost: LeaseLostError | None = None
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        self._thread.start()
+
+    def check(self) -> None:
+        """Make sure that the lease is still ours; asks the store only where that is in doubt.
+
+        Raises:
+            LeaseLostError: If another driver has taken it.
+            StoreUnreachableError: If in doubt and the store is away: then nobody can take it,
+                and nothing can be written either.
+        """
+        if self._lost is None and boot_time_s() - self._renewed_s > self._safe_s:
+            self._renew()
+        if self._lost is not None:
+            raise self._lost
+
+    def check_unless_away(self) -> None:
+        """As `check`, for what is written elsewhere and goes on while the store is away.
+
+        Raises:
+            LeaseLostError: If another driver has taken it.
+        """
+        if self._lost is None and boot_time_s() - self._tried_s < self._safe_s:
+            return
+        try:
+            self.check()
+        except StoreUnreachableError:
+            return
+
+    def release(self) -> None:
+        """Give the lease back, if the store can be reached; never raises."""
+        self._ended.set()
+        try:
+            with self._lock:
+                self._table.release(self._run, self._holder, self.attempt)
+        except StoreError:
+            return  # it runs out by itself
+
+    def _keep(self) -> None:
+        while not self._ended.wait(self._renew_s):
+            try:
+                self._renew()
+            except StoreError:
+                continue  # `check` says so where it matters
+            if self._lost is not None:
+                return
+
+    def _renew(self) -> None:
+        with self._lock:
+            asked_s = boot_time_s()
+            self._tried_s = asked_s
+            if self._ended.is_set() or self._lost is not None:
+                return
+            if self._table.renew(self._run, self._holder, self.attempt):
+                self._renewed_s = asked_s
+                return
+            row = self._table.read(self._run)
+            taker = "another driver" if row is None or row.holder is None else str(row)
+            self._lost = LeaseLostError(
+                f"run {self._run!r} was taken over by {taker}, because this driver had not been "
+                "heard of for too long (was it, or its machine, paused?); it stops and leaves the "
+                "run to the other one"
+            )
+
+
+def take_lease(
+    table: LeaseTable,
+    run: str,
+    holder: Holder,
+    *,
+    say: Callable[[str], None],
+    timeout_s: float = LEASE_TIMEOUT_S,
+    renew_s: float = RENEW_EVERY_S,
+) -> Lease:
+    """Take a run's lease: at once if it is free, or its holder's process certainly has ended.
+
+    A holder elsewhere that may be dead is watched: a heartbeat shows that it lives; without one
+    its lease is taken over when it has run out.
+
+    Raises:
+        ConfigurationError: If another driver holds it.
+        StoreError: If the store failed.
+    """
+    watched: LeaseRow | None = None
+    while True:
+        row = table.read(run)
+        if row is None or row.holder is None or is_gone(row.holder) or row.age_s > timeout_s:
+            attempt = table.take(run, holder, row)
+            if attempt is not None:
+                return Lease(table, run, holder, attempt, timeout_s=timeout_s, renew_s=renew_s)
+            continue
+        beaten = watched is not None and _mark(watched) != _mark(row)
+        if beaten or is_here(row.holder):
+            raise ConfigurationError(
+                f"run {run!r} is being driven by {row}; wait for it, stop it, or give this run "
+                "another --name"
+            )
+        if watched is None:
+            watched = row
+            say(f"run {run!r} is held by {row}; waiting for a sign of life, {timeout_s:g} s")
+        time.sleep(_POLL_S)
+
+
+def _mark(row: LeaseRow) -> tuple[int, int]:
+    return row.attempt, row.beats
