@@ -62,7 +62,7 @@ def register_winner(
     tracking_uri: str,
     parent_run_id: str,
     model_name: str,
-    checkpoint_path: Path,
+    checkpoint_path: str,
     training_config: Mapping[str, Any],
     metrics: Mapping[str, float],
     fingerprint: str,
@@ -81,7 +81,7 @@ def register_winner(
         tracking_uri: The MLflow server or database.
         parent_run_id: The run that the model belongs to.
         model_name: As `tuner.wiring.model_name` gives it.
-        checkpoint_path: The best weights, as the trainer wrote them.
+        checkpoint_path: File or URI of the best weights, as the trainer wrote them.
         training_config: What `trainables.config.TrainingConfig` reads.
         metrics: The winner's figures; `val_mpjpe_mm` must be among them, finite.
         fingerprint: Of the winner's TrialSpec.
@@ -97,7 +97,7 @@ def register_winner(
     if not math.isfinite(value):
         found = ", ".join(sorted(metrics)) or "none"
         raise TrackingError(f"{model_name}: needs a finite {SELECTION_METRIC}, found {found}")
-    if not checkpoint_path.exists():
+    if "://" not in checkpoint_path and not Path(checkpoint_path).exists():
         raise TrackingError(f"{model_name}: the checkpoint {checkpoint_path} does not exist")
     client = connect(tracking_uri)
     _ensure_model(client, model_name)
@@ -137,7 +137,7 @@ def register_from_event(event: Event, *, tracking_uri: str, parent_run_id: str) 
             tracking_uri=tracking_uri,
             parent_run_id=parent_run_id,
             model_name=event["model_name"],
-            checkpoint_path=Path(event["checkpoint_path"]),
+            checkpoint_path=event["checkpoint_path"],
             training_config=event["training_config"],
             metrics=event["metrics"],
             fingerprint=event["fingerprint"],

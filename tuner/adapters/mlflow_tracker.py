@@ -97,7 +97,7 @@ class MlflowTracker(EventTracker):
 
         Args:
             model_name: As `tuner.wiring.model_name` gives it.
-            checkpoint_path: File or folder of the best weights; it must stay where it is.
+            checkpoint_path: File or URI of the best weights; it must stay where it is.
             training_config: What `trainables.config.TrainingConfig` reads.
             metrics: The winner's figures, `val_mpjpe_mm` among them.
             fingerprint: Of the winner's TrialSpec.
@@ -108,7 +108,9 @@ class MlflowTracker(EventTracker):
         self._emit(
             "model",
             model_name=model_name,
-            checkpoint_path=str(self._run_folder / checkpoint_path),
+            checkpoint_path=checkpoint_path
+            if "://" in checkpoint_path
+            else str(self._run_folder / checkpoint_path),
             training_config=dict(training_config),
             metrics=dict(metrics),
             fingerprint=fingerprint,

@@ -23,6 +23,8 @@ from tuner.records import StudyHistory
 from tuner.reports.run_summary import RunSummary
 from tuner.reports.summary import DATA_NOTES, RUN_CONFIG
 from tuner.settings import Locations
+from tuner.wiring.checkpoint_keeper import keeper_of
+from tuner.wiring.checkpoints import check_checkpoint_root, checkpoint_root, pretraining_root
 from tuner.wiring.lock import driver_lock
 from tuner.wiring.plan import Plan, plan_greedy
 from tuner.wiring.signals import terminable
@@ -62,6 +64,7 @@ def run_greedy(
     plan = plan_greedy(config)
     with terminable(), closing(RaySession(config.address)) as session:
         if new:
+            check_checkpoint_root(config)
             _gpus_per_trial(config, session)  # what Ray refuses is refused before a file is made
         store = open_store(locations)
         history = check_run(plan.protocol, store)
@@ -88,10 +91,13 @@ def _bring_to_end(
     """Do whatever is left of a run: search, report, or deliver what tracking still lacks."""
     history = check_run(plan.protocol, store)
     if not isinstance(next_action(plan.protocol, history), Finished):
+        check_checkpoint_root(plan.config)
         runner = _runner(plan, locations, session)
+        keeper = keeper_of(plan.config, locations, store)
         with _shown(plan, locations, store, listener) as tracked:
             cache = TrialCache(store, plan.protocol.run) if plan.config.cache else None
-            ports = Ports(store, runner, tracked.tracker, listener, _sampler_for(plan), cache)
+            tracker, sampler_for = tracked.tracker, _sampler_for(plan)
+            ports = Ports(store, runner, tracker, listener, sampler_for, cache, keeper=keeper)
             run_protocol(plan.protocol, ports)
     elif not history[plan.protocol.stages[0].name].attributes.get(REPORTED):
         with _shown(plan, locations, store, listener):
@@ -108,8 +114,8 @@ def _runner(plan: Plan, locations: Locations, session: RaySession) -> RayTuneRun
     return RayTuneRunner(
         trainable=SealTrainable,
         dataset=plan.dataset,
-        checkpoint_root=folder / "checkpoints",
-        pretraining_root=locations.pretrainings,
+        checkpoint_root=checkpoint_root(config, locations),
+        pretraining_root=pretraining_root(config, locations),
         scratch=folder / "scratch",
         max_concurrent=config.max_concurrent,
         cpus_per_trial=config.cpus_per_trial,

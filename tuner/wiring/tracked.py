@@ -19,6 +19,7 @@ from tuner.records import MeasuredOn, StudyHistory
 from tuner.reports.render import write_report
 from tuner.reports.summary import RunSummary
 from tuner.settings import Locations
+from tuner.wiring.checkpoints import checkpoint_root, weights_now
 from tuner.wiring.environment import describe_environment, flatten
 from tuner.wiring.model_name import model_name
 from tuner.wiring.plan import Plan
@@ -51,12 +52,14 @@ class TrackedRun:
         tracker: The tracker, open as long as the context is.
         plan: What is run.
         folder: The run's folder.
+        checkpoints: Where the run's checkpoints lie, a folder or a URI.
         closing: Figures that the run is shown with at its end.
     """
 
     tracker: Tracker
     plan: Plan
     folder: Path
+    checkpoints: Path | str
     closing: dict[str, float] = field(default_factory=dict)
 
     def finish(self, summary: RunSummary, histories: Mapping[str, StudyHistory]) -> None:
@@ -77,7 +80,9 @@ class TrackedRun:
         config = self.plan.config
         self.tracker.register_model(
             model_name=model_name(config.backbone, config.dataset, self.plan.dataset.name),
-            checkpoint_path=winner.outcome.checkpoint,
+            checkpoint_path=weights_now(
+                winner.outcome.checkpoint, winner.spec.fingerprint, self.checkpoints
+            ),
             training_config=winner.spec.training_config(),
             metrics=winner.outcome.metrics,
             fingerprint=winner.spec.fingerprint,
@@ -101,7 +106,7 @@ def tracked_run(
     """
     folder = locations.run_folder(plan.protocol.run)
     tracker = open_tracker(locations, folder)
-    tracked = TrackedRun(tracker, plan, folder)
+    tracked = TrackedRun(tracker, plan, folder, checkpoint_root(plan.config, locations))
     state = "failed"
     try:
         tracker.start_run(_run_info(plan, uid))
