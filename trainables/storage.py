@@ -18,6 +18,7 @@ __all__ = [
     "FolderStorage",
     "Storage",
     "check_writable",
+    "file_exists",
     "is_remote",
     "open_storage",
     "read_file",
@@ -94,6 +95,17 @@ def read_file(location: Path | str) -> bytes:
         return Path(location).read_bytes()
     root, _, name = str(location).rpartition("/")
     return open_storage(root).read(name)
+
+
+def file_exists(location: Path | str) -> bool:
+    """Whether there is a file at a location; False where that cannot be known."""
+    if not is_remote(location):
+        return Path(location).exists()
+    root, _, name = str(location).rpartition("/")
+    try:
+        return open_storage(root).version(name) is not None
+    except (OSError, CheckpointError):
+        return False
 
 
 def check_writable(root: Path | str) -> None:

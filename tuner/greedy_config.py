@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from tuner.errors import ConfigurationError
 from tuner.protocol.stages import PrunerKind, SamplerKind
@@ -15,6 +17,10 @@ from tuner.training_options import TrainingOptions
 
 __all__ = ["GreedyConfig", "TrialResources", "describe_fault", "describe_faults"]
 __all__ += ["parse_greedy_config"]
+
+BUCKET_URI = re.compile(r"s3://[a-z0-9][a-z0-9.-]+(/[^/?@:]+)*/*")
+SECRET = "may_hold_a_secret"
+"""Type of a fault whose value is not repeated in the message."""
 
 
 class TrialResources(BaseModel):
@@ -95,6 +101,22 @@ class GreedyConfig(TrainingOptions):
             return value
         return str(Path(value).expanduser().absolute())
 
+    @field_validator("checkpoint_root")
+    @classmethod
+    def _plain_location(cls, value: str | None) -> str | None:
+        """Keep where a folder is; of a URI, refuse what would put a secret into the study."""
+        if value is None:
+            return None
+        if "://" not in value:
+            return str(Path(value).expanduser().absolute())
+        if not BUCKET_URI.fullmatch(value):
+            raise PydanticCustomError(
+                SECRET,
+                "expected a folder or s3://BUCKET/PREFIX; credentials and endpoint are given by "
+                "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL, never here",
+            )
+        return value.rstrip("/")
+
     @property
     def run_name(self) -> str:
         """The given name, or one made from everything that determines the result."""
@@ -138,5 +160,5 @@ def describe_fault(line: Mapping[str, Any], *, prefix: str) -> str:
     message = line["msg"].removeprefix("Value error, ")
     if line["type"] == "extra_forbidden":
         message = "is no known option"
-    found = "" if line["type"] == "missing" or not where else f" = {line['input']!r}"
+    found = "" if line["type"] in ("missing", SECRET) or not where else f" = {line['input']!r}"
     return f"{option if where else 'configuration'}{found}: {message}"

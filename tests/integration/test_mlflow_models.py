@@ -93,7 +93,7 @@ def register(
         "tracking_uri": uri,
         "parent_run_id": run_id,
         "model_name": MODEL,
-        "checkpoint_path": checkpoint,
+        "checkpoint_path": str(checkpoint),
         "training_config": TRAINING,
         "metrics": {"val_mpjpe_mm": 50.0, "val_lse": 4.0},
         "fingerprint": "f" * 64,

@@ -28,8 +28,14 @@ def extract_weights(checkpoint_path: Path | str, folder: Path) -> Path:
 
     Raises:
         CheckpointError: If the checkpoint is missing, damaged, or holds no pose-net.
+        ConnectionError: If its store cannot be reached.
     """
-    checkpoint = load_checkpoint(checkpoint_path)
+    try:
+        checkpoint = load_checkpoint(checkpoint_path)
+    except CheckpointError as error:
+        if isinstance(error.__cause__, ConnectionError):  # a store that is down comes back
+            raise error.__cause__ from error
+        raise
     weights = {"pose_net": checkpoint.state.get("pose_net")}
     if weights["pose_net"] is None:
         held = ", ".join(sorted(checkpoint.state))
