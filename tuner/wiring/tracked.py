@@ -80,9 +80,7 @@ class TrackedRun:
         config = self.plan.config
         self.tracker.register_model(
             model_name=model_name(config.backbone, config.dataset, self.plan.dataset.name),
-            checkpoint_path=weights_now(
-                winner.outcome.checkpoint, winner.spec.fingerprint, self.checkpoints
-            ),
+            checkpoint_path=weights_now(winner.outcome.checkpoint, self.checkpoints),
             training_config=winner.spec.training_config(),
             metrics=winner.outcome.metrics,
             fingerprint=winner.spec.fingerprint,
