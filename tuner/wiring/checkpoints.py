@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainables.checkpoint import CheckpointStore
 from trainables.errors import CheckpointError
-from trainables.storage import check_writable, file_exists, is_remote
+from trainables.storage import check_writable, file_exists, is_remote, open_storage
 from tuner.errors import ConfigurationError
 from tuner.greedy_config import GreedyConfig
 from tuner.settings import Locations
@@ -44,19 +43,18 @@ def check_checkpoint_root(config: GreedyConfig) -> None:
         raise ConfigurationError(f"--checkpoint-root {config.checkpoint_root}: {error}") from error
 
 
-def weights_now(location: str, fingerprint: str, root: Path | str) -> str:
+def weights_now(location: str, root: Path | str) -> str:
     """Where the best weights of a training lie.
 
     Args:
         location: Where they were written.
-        fingerprint: Of the training.
         root: Where the run keeps its checkpoints now: it may have moved since, or have trained
             the weights once more that another run had removed.
     """
     if file_exists(location):
         return location
-    store = CheckpointStore(root)
-    return store.location(fingerprint, "best") if store.exists(fingerprint, "best") else location
+    here = open_storage(root).location("/".join(location.split("/")[-2:]))
+    return here if file_exists(here) else location
 
 
 def _below(root: str, name: str) -> Path | str:

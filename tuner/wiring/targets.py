@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from trainables.storage import is_remote
 from tuner.adapters.mlflow_fetch import fetch_checkpoint, is_model_uri
 from tuner.errors import ConfigurationError
 from tuner.settings import Locations
+from tuner.wiring.checkpoints import checkpoint_root, weights_now
 from tuner.wiring.stores import (
     load_run_config,
     location_options,
@@ -36,13 +38,13 @@ class Target:
 
     Attributes:
         system: `model`, or of a search `seal` and `baseline`.
-        checkpoint: The file.
+        checkpoint: The file, or its URI.
         data_dir: Where the data of its training were; None if unknown or bundled.
         notes: What a user has to know of it.
     """
 
     system: str
-    checkpoint: Path
+    checkpoint: Path | str
     data_dir: Path | None = None
     notes: tuple[str, ...] = ()
 
@@ -52,7 +54,7 @@ def find_targets(named: str, locations: Locations) -> Iterator[list[Target]]:
     """Find what a user named; files that had to be fetched are there as long as the context.
 
     Args:
-        named: A checkpoint (or a folder with one, or a training's), the name of a training or of
+        named: A checkpoint (its file, its folder, or `s3://…`), a training's folder, the name of a training or of
             a search, also as `training:NAME` or `run:NAME`, or a model's address in MLflow. A
             plain word is a name first: a file beside us does not hide what bears its name.
         locations: Where trainings, searches and models are.
@@ -96,6 +98,8 @@ def _local_targets(named: str, locations: Locations) -> list[Target]:
         return _of_run(named.removeprefix(RUN_PREFIX), locations)
     if named.startswith(TRAINING_PREFIX):
         return _of_training(named.removeprefix(TRAINING_PREFIX), locations)
+    if is_remote(named):
+        return [Target("model", named)]
     path = Path(named).expanduser()
     if "/" not in named and path.suffix != ".ckpt":
         return _of_word(named, locations)
@@ -181,7 +185,8 @@ def _in_folder(folder: Path) -> Target | None:
             f"training {record.name!r} has not finished; repeat its `tuner train` command first"
         )
     data_dir = None if record.data_dir is None else Path(record.data_dir)
-    return Target("model", _moved(Path(result.checkpoint), folder), data_dir)
+    root = folder / "checkpoints"
+    return Target("model", weights_now(result.checkpoint, root), data_dir)
 
 
 def _of_run(name: str, locations: Locations) -> list[Target]:
@@ -193,24 +198,17 @@ def _of_run(name: str, locations: Locations) -> list[Target]:
     store = open_store(locations)
     summary = summarise_run(locations, store, name)
     found = {"baseline": summary.baseline, "seal": summary.seal}
-    data_dir = load_run_config(store, name).data_dir
+    config = load_run_config(store, name)
     go_on = shlex.join(["tuner", "runs", "resume", name, *location_options(locations)])
     notes: tuple[str, ...] = ()
     if summary.seal is None:
         notes = (f"search {name!r} is {summary.state}: baseline only; go on with `{go_on}`",)
+    root = checkpoint_root(config, locations)
     targets = [
-        Target(
-            system, _moved(Path(winner.checkpoint), locations.run_folder(name)), data_dir, notes
-        )
+        Target(system, weights_now(winner.checkpoint, root), config.data_dir, notes)
         for system, winner in found.items()
         if winner is not None and winner.checkpoint is not None
     ]
     if not targets:
         raise ConfigurationError(f"search {name!r} has no winner yet; go on with `{go_on}`")
     return targets
-
-
-def _moved(checkpoint: Path, folder: Path) -> Path:
-    """A checkpoint where it was written, or, if its home has moved, where it lies now."""
-    here = folder / "checkpoints" / checkpoint.parent.name / checkpoint.name
-    return checkpoint if checkpoint.exists() or not here.exists() else here
