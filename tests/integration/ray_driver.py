@@ -12,7 +12,9 @@ import ray
 
 from tests.tuner.adapters import ray_toys
 from tests.tuner.adapters.ray_toys import ListFeed, Recorder, request
+from tuner.adapters.ray_placement import Placement, Slot
 from tuner.adapters.ray_runner import RayTuneRunner
+from tuner.adapters.ray_session import RaySession
 from tuner.errors import TunerError
 from tuner.ports import Decision
 from tuner.records import EpochReport, TrialOutcome, TrialRequest
@@ -43,8 +45,8 @@ def main(folder: Path, step_s: float) -> int:
         checkpoint_root=folder / "checkpoints",
         scratch=folder / "scratch",
         max_concurrent=2,
-        cpus_per_trial=0.5,
-        address="local",
+        placement=Placement(Slot(0.5)),
+        session=RaySession("local"),
     )
     feed = ListFeed([request(trial, epochs=1000, step_s=step_s) for trial in range(3)])
     try:

@@ -33,7 +33,8 @@ def local_ray() -> Iterator[RaySession]:
 @pytest.fixture
 def make_runner(local_ray: RaySession, tmp_path: Path) -> MakeRunner:
     def make(**options: Any) -> RayTuneRunner:
-        given = {"trainable": ray_toys.ToyTrainable, "dataset": None, **options}
+        common = {"trainable": ray_toys.ToyTrainable, "dataset": None, "session": local_ray}
+        given = {**common, **options}
         folders = {"checkpoint_root": tmp_path / "checkpoints", "scratch": tmp_path / "scratch"}
         return RayTuneRunner(**{**folders, **given})
 

@@ -21,13 +21,14 @@ ROOT = Path(__file__).parents[2]
 PROBE = """
 import json, os, sys
 from tuner.adapters.ray_session import RaySession
+from tuner.adapters.ray_placement import Slot
 import ray
 
 def accelerators():
     return os.environ.get("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO")
 
 with RaySession(sys.argv[1], num_cpus=2) as session:
-    fitting = session.concurrency(cpus=1.0, gpus=0.0)
+    fitting = session.fitting(Slot(1.0), {})
     accelerators = ray.get(ray.remote(accelerators).remote())
 print(json.dumps({"fitting": fitting, "accelerators": accelerators}))
 """

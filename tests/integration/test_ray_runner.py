@@ -11,6 +11,7 @@ import ray
 
 from tests.integration.ray_local import MakeRunner, local_ray, make_runner
 from tests.tuner.adapters.ray_toys import ListFeed, Recorder, request
+from tuner.adapters.ray_placement import Placement, Slot
 from tuner.adapters.ray_session import RaySession
 from tuner.errors import ConfigurationError, RunnerError
 from tuner.ports import Decision, FeedState
@@ -133,13 +134,14 @@ def test_a_trial_that_can_never_fit_is_refused_before_anything_runs(
 ) -> None:
     feed = ListFeed([request(0)])
     with pytest.raises(ConfigurationError, match="needs 64 CPUs and 0 GPUs on one node, but"):
-        make_runner(cpus_per_trial=64.0).run(feed, Recorder())
+        make_runner(placement=Placement(Slot(64.0))).run(feed, Recorder())
     assert feed.given == 0
 
 
 def test_the_session_knows_what_fits(local_ray: RaySession) -> None:
-    assert local_ray.concurrency(cpus=1.0, gpus=0.0) == 2
-    assert local_ray.concurrency(cpus=1.5, gpus=0.0) == 1
+    assert local_ray.fitting(Slot(1.0), {}) == 2
+    assert local_ray.fitting(Slot(1.5), {}) == 1
+    assert local_ray.fitting(Slot(1.0), {"pool": "none"}) == 0
     assert not local_ray.has_gpus()
 
 

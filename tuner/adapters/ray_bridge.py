@@ -19,9 +19,11 @@ from tuner.adapters.ray_results import (
     Completed,
     End,
     Failed,
+    FailureKind,
     Invalid,
     Progress,
     Stopped,
+    failure_kind,
     failure_reason,
     to_outcome,
 )
@@ -33,6 +35,9 @@ __all__ = ["TrialBridge"]
 
 logger = logging.getLogger(__name__)
 
+MAX_LOSSES = 20
+"""How often a trial is taken up again whose node was lost: that is no fault of the trial."""
+
 
 @dataclass
 class _Trial:
@@ -40,6 +45,8 @@ class _Trial:
 
     request: TrialRequest
     attempt: int = 1
+    failures: int = 0
+    losses: int = 0
     announced: int = 0
     attempt_started_s: float | None = None
     seconds: float = 0.0
@@ -57,8 +64,8 @@ class TrialBridge:
     Args:
         feed: Where requests come from.
         observer: Who is told.
-        max_concurrent: How many trials run at once.
-        max_failures: How often a failed trial is tried again.
+        max_concurrent: How many trials run at once; may be changed while they do.
+        max_failures: How often a failed trial is tried again; a lost node does not count.
         devices: Accelerators that a trial holds, or CPUs if none.
         interrupted: Says whether a signal asked for the end.
     """
@@ -85,6 +92,7 @@ class TrialBridge:
         self._feed_done = False
         self.fault: Exception | None = None
         self.cancelled = 0
+        self.memory_limit: int | None = None
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
         """Leave nothing behind in the files into which Tune pickles whatever it is given.
@@ -99,6 +107,20 @@ class TrialBridge:
         """Whether everything has to stop now."""
         return self.fault is not None or self._interrupted()
 
+    @property
+    def room(self) -> int:
+        """How many more trials may be started now; fewer at once after memory ran out."""
+        allowed = min(self.max_concurrent, self.memory_limit or self.max_concurrent)
+        return allowed - len(self._live)
+
+    @property
+    def wanted(self) -> int | None:
+        """How many trials there are to run at once, if there were room for all; None: no end."""
+        limits = [] if self.memory_limit is None else [self.memory_limit]
+        if self._feed_done or self._feed_waits:
+            limits.append(len(self._live) + len(self._retries))
+        return min(limits, default=None)
+
     def next_request(self, ticket: str) -> TrialRequest | FeedState:
         """Give what the Tune trial `ticket` should run, WAIT, or DONE for good.
 
@@ -107,7 +129,7 @@ class TrialBridge:
         """
         if self.aborting:
             return FeedState.DONE
-        if len(self._live) >= self.max_concurrent:
+        if self.room <= 0:
             return FeedState.WAIT
         trial = self._retries.popleft() if self._retries else self._from_feed()
         if trial is None:
@@ -153,18 +175,50 @@ class TrialBridge:
             return
         trial = self._live.pop(ticket)
         self._stop_clock(trial)
-        if trial.attempt > self._max_failures:
+        kind = failure_kind(traceback)
+        if kind is FailureKind.HOST_MEMORY:
+            self._run_fewer()
+        if kind is FailureKind.NODE_LOST:
+            trial.losses += 1
+        else:
+            trial.failures += 1
+        if trial.failures > self._max_failures or trial.losses > MAX_LOSSES:
             self._close(trial, Failed(traceback))
             return
         logger.warning(
-            "%s trial %d failed in attempt %d and is tried again from its last checkpoint: %s",
+            "%s trial %d: attempt %d ended (%s) and is tried again from its last checkpoint: %s",
             trial.request.stage,
             trial.request.trial,
             trial.attempt,
+            kind.value,
             failure_reason(traceback),
         )
+        self._try_again(trial)
+
+    def take_back(self) -> int:
+        """Queue every running trial again, because Tune itself came down; return how many."""
+        taken = list(self._live.values())
+        self._live.clear()
+        for trial in taken:
+            self._stop_clock(trial)
+            if trial.end is not None:
+                self._close(trial, trial.end)
+            else:
+                self._try_again(trial)
+        return len(taken)
+
+    def _try_again(self, trial: _Trial) -> None:
         trial.attempt += 1
         self._retries.append(trial)
+
+    def _run_fewer(self) -> None:
+        """Run no more trials at once than are left where one was killed for want of memory."""
+        self.memory_limit = max(1, len(self._live))
+        logger.warning(
+            "a machine ran out of memory: from now on at most %d trials run at once; "
+            "--max-concurrent sets a bound from the start",
+            self.memory_limit,
+        )
 
     def cancel_rest(self) -> None:
         """Tell the observer CANCELLED for every trial that has not ended.

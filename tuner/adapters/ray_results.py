@@ -8,6 +8,7 @@ has seen the result.
 
 from __future__ import annotations
 
+import enum
 import math
 import re
 from collections.abc import Mapping
@@ -23,9 +24,11 @@ __all__ = [
     "Completed",
     "End",
     "Failed",
+    "FailureKind",
     "Invalid",
     "Progress",
     "Stopped",
+    "failure_kind",
     "failure_reason",
     "plain_text",
     "to_outcome",
@@ -185,19 +188,71 @@ def to_outcome(request: TrialRequest, attempts: Attempts, end: End) -> TrialOutc
             assert_never(end)
 
 
+class FailureKind(enum.Enum):
+    """Why an attempt at a trial failed; the values are for people."""
+
+    NODE_LOST = "node lost"
+    HOST_MEMORY = "out of memory"
+    GPU_MEMORY = "out of GPU memory"
+    WORKER_DIED = "worker died"
+    ERROR = "error"
+
+
+def failure_kind(traceback: str) -> FailureKind:
+    """Sort a worker's traceback, or Ray's account of a dead worker."""
+    if _raised_line(traceback):
+        memory = "torch.OutOfMemoryError", "cuda.OutOfMemoryError", "CUDA out of memory"
+        if any(word in _raised_line(traceback) for word in memory):
+            return FailureKind.GPU_MEMORY
+        return FailureKind.ERROR
+    text = traceback.lower()
+    if any(word in text for word in _HOST_MEMORY):
+        return FailureKind.HOST_MEMORY
+    if any(word in text for word in _NODE_LOST):
+        return FailureKind.NODE_LOST
+    if "actor" in text and ("died" in text or "dead" in text or "unavailable" in text):
+        return FailureKind.WORKER_DIED
+    return FailureKind.ERROR
+
+
 def failure_reason(traceback: str) -> str:
     """Put a worker's traceback, or Ray's account of a dead worker, into one line."""
+    match failure_kind(traceback):
+        case FailureKind.HOST_MEMORY:
+            return "the worker process was killed because the machine ran out of memory"
+        case FailureKind.NODE_LOST:
+            return "the worker's node was lost (it died, was taken away, or cannot be reached)"
+        case FailureKind.WORKER_DIED:
+            return "the worker process died (killed from outside, or crashed)"
+        case FailureKind.GPU_MEMORY:
+            return f"the GPU ran out of memory: {_raised_line(traceback)}"
+        case FailureKind.ERROR:
+            lines = [line.strip() for line in traceback.splitlines() if line.strip()]
+            last = lines[-1] if lines else "the worker failed without saying why"
+            return _raised_line(traceback) or last
+        case _ as never:
+            assert_never(never)
+
+
+_HOST_MEMORY = ("low on memory", "node_out_of_memory", "outofmemoryerror")
+_NODE_LOST = (
+    *("node has died", "node is dead", "node died", "nodediederror", "node was terminated"),
+    *("node was preempted", "autoscaler_drain", "actorunschedulable"),
+    "temporarily unavailable",  # what Ray says of an actor at first when its machine is gone
+)
+
+
+def _raised_line(traceback: str) -> str:
+    """The line that names what a worker's code raised; empty if Ray tells of a dead worker."""
     lines = [line.strip() for line in traceback.splitlines() if line.strip()]
     for line in reversed(lines):
         if line.startswith(("The actor died", "The actor is dead", "Worker exit type")):
-            break
+            return ""
+        if line.startswith("ray.exceptions.") and not line.startswith("ray.exceptions.RayTask"):
+            return ""
         if _EXCEPTION_LINE.match(line):
             return line
-    if any("low on memory" in line for line in lines):
-        return "the worker process was killed because the machine ran out of memory"
-    if any("actor" in line and ("died" in line or "dead" in line) for line in lines):
-        return "the worker process died (killed from outside, or crashed)"
-    return lines[-1] if lines else "the worker failed without saying why"
+    return ""
 
 
 def plain_text(text: str) -> str:

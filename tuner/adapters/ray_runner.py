@@ -12,6 +12,7 @@ import logging
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,17 +21,16 @@ import ray
 from ray import tune
 
 from tuner.adapters.ray_bridge import TrialBridge
-from tuner.adapters.ray_hooks import (
-    AbortStopper,
-    FeedSearcher,
-    ObserverCallback,
-    ObserverScheduler,
-)
+from tuner.adapters.ray_hooks import AbortStopper, FeedSearcher, ObserverCallback
+from tuner.adapters.ray_placement import Placement, Slot
 from tuner.adapters.ray_results import failure_reason, plain_text
 from tuner.adapters.ray_session import RaySession, changed_environment
+from tuner.adapters.ray_sharing import ClusterShare
 from tuner.adapters.ray_signals import SignalGuard
+from tuner.adapters.ray_upkeep import TendedScheduler
+from tuner.adapters.ray_watch import ClusterWatch
 from tuner.errors import ConfigurationError, RunInterruptedError, RunnerError
-from tuner.ports import OnPretrainingEpoch, TrialFeed, TrialObserver
+from tuner.ports import FeedState, OnPretrainingEpoch, TrialFeed, TrialObserver
 from tuner.records import TrialRequest, TrialSpec
 
 __all__ = ["RayTuneRunner"]
@@ -38,6 +38,8 @@ __all__ = ["RayTuneRunner"]
 logger = logging.getLogger(__name__)
 
 _POLL_S = 0.2
+_RESTARTS = 5
+"""How often Tune may come down, with whatever it was that it did not expect, in one `run`."""
 
 
 class RayTuneRunner:
@@ -57,13 +59,14 @@ class RayTuneRunner:
         pretraining_root: Where their pre-trainings lie, shared likewise; `checkpoint_root` where
             there is none.
         scratch: Folder for Ray's disposable experiments, shared by all nodes.
-        max_concurrent: Trials at the same time; None for as many as fit.
-        cpus_per_trial: CPUs that each holds.
-        gpus_per_trial: GPUs that each holds; parts of one are allowed.
-        max_failures: How often a trial whose worker raised or died is tried again.
+        max_concurrent: Trials at the same time; None for as many as fit. More than fit are asked
+            of Ray, for an autoscaler to see.
+        placement: What the trials of each stage hold, and which nodes may run them.
+        max_failures: How often a trial whose worker raised or died is tried again; a lost node
+            does not count.
         threads: Torch's threads per trial; results repeat for the same number of them.
         device: `auto`, `cpu` or `cuda`.
-        address: Where Ray is, if this process has no `RaySession` open.
+        session: The connection to Ray; None to start it, or join it, as `auto` does.
 
     Raises:
         ConfigurationError: If a number makes no sense; all faults in one message.
@@ -78,12 +81,11 @@ class RayTuneRunner:
         pretraining_root: Path | str | None = None,
         scratch: Path,
         max_concurrent: int | None = None,
-        cpus_per_trial: float = 1.0,
-        gpus_per_trial: float = 0.0,
+        placement: Placement | None = None,
         max_failures: int = 2,
         threads: int = 1,
         device: str = "auto",
-        address: str = "auto",
+        session: RaySession | None = None,
     ) -> None:
         self._trainable = trainable
         self._dataset = dataset
@@ -91,14 +93,14 @@ class RayTuneRunner:
         self._pretraining_root = _everywhere(pretraining_root or checkpoint_root)
         self._scratch = scratch.resolve()
         self._max_concurrent = max_concurrent
-        self._cpus = cpus_per_trial
-        self._gpus = gpus_per_trial
+        self._placement = placement or Placement()
         self._max_failures = max_failures
         self._threads = threads
         self._device = device
-        self._session = RaySession(address)
+        self._session = session or RaySession("auto")
         self._dataset_ref: Any = None
         self._prepared: Any = None
+        self._memory_limit: int | None = None
         self._check()
 
     def __enter__(self) -> Self:
@@ -119,17 +121,26 @@ class RayTuneRunner:
 
     def run(self, feed: TrialFeed, observer: TrialObserver) -> None:
         """See `tuner.ports.TrialRunner`; an error of feed or observer is raised unchanged."""
-        fitting = self._open()
+        self._open()
+        first = feed.next_request()
+        if not isinstance(first, TrialRequest):
+            if first is FeedState.WAIT:
+                raise RunnerError("the feed waits for a trial to end, but none is running")
+            return
+        slot = self._placement.of(first.stage)
         with SignalGuard() as guard:
             bridge = TrialBridge(
-                feed,
+                _Begun(first, feed),
                 observer,
-                max_concurrent=self._max_concurrent or fitting,
+                max_concurrent=1,  # the scheduler sets it in each round
                 max_failures=self._max_failures,
-                devices=self._gpus or self._cpus,
+                devices=slot.devices,
                 interrupted=lambda: guard.received,
             )
-            failure = self._fit(bridge, pending=min(fitting, bridge.max_concurrent))
+            bridge.memory_limit = self._memory_limit
+            with self._watched(slot, bridge) as watch:
+                failure = self._fit(bridge, slot, watch)
+            self._memory_limit = bridge.memory_limit
             self._settle(bridge, guard, failure)
 
     def evaluate(
@@ -144,9 +155,7 @@ class RayTuneRunner:
         if not jobs:
             return []
         self._open()
-        task = ray.remote(
-            num_cpus=self._cpus, num_gpus=self._gpus, max_retries=self._max_failures
-        )(self._trainable.evaluate_checkpoint)
+        task = self._task(self._trainable.evaluate_checkpoint)
         with SignalGuard() as guard:
             futures = [
                 task.remote(self._config(spec), checkpoint, split, self._dataset_ref)
@@ -170,9 +179,7 @@ class RayTuneRunner:
 
         tell(earlier=True)
 
-        task = ray.remote(
-            num_cpus=self._cpus, num_gpus=self._gpus, max_retries=self._max_failures
-        )(self._trainable.pretrain)
+        task = self._task(self._trainable.pretrain)
         with SignalGuard() as guard:
             future = task.remote(config, self._dataset_ref)
             try:
@@ -187,10 +194,7 @@ class RayTuneRunner:
         faults = []
         if self._max_concurrent is not None and self._max_concurrent < 1:
             faults.append(f"max_concurrent is {self._max_concurrent}; give 1 or more, or nothing")
-        if self._cpus <= 0:
-            faults.append(f"cpus_per_trial is {self._cpus:g}; give more than 0")
-        if self._gpus < 0:
-            faults.append(f"gpus_per_trial is {self._gpus:g}; give 0 or more")
+        faults += self._placement.faults()
         if self._max_failures < 0:
             faults.append(f"max_failures is {self._max_failures}; give 0 or more")
         if self._threads < 1:
@@ -200,19 +204,42 @@ class RayTuneRunner:
         if faults:
             raise ConfigurationError.from_faults(faults)
 
-    def _open(self) -> int:
-        """Connect to Ray, share the data set; return how many trials fit at once."""
+    def _open(self) -> None:
+        """Connect to Ray, see that every trial fits somewhere, share the data set."""
         self._session.open()
-        fitting = self._session.concurrency(cpus=self._cpus, gpus=self._gpus)
+        self._session.check(self._placement)
         if self._prepared is None:
-            trainable = self._trainable
+            self._prepared = self._trainable
             if self._dataset is not None:
                 self._dataset_ref = ray.put(self._dataset)
-                trainable = tune.with_parameters(trainable, dataset=self._dataset_ref)
-            # both named: for an actor with a GPU alone Ray would add a CPU
-            resources = {"cpu": self._cpus, "gpu": self._gpus}
-            self._prepared = tune.with_resources(trainable, resources)
-        return fitting
+                self._prepared = tune.with_parameters(self._trainable, dataset=self._dataset_ref)
+
+    def _watched(self, slot: Slot, bridge: TrialBridge) -> ClusterWatch:
+        return ClusterWatch(
+            slot,
+            dict(self._placement.labels),
+            asked=self._max_concurrent,
+            fits=self._session.fitting(slot, self._placement.labels),
+            wanted=lambda: bridge.wanted,
+            share=None if self._session.private else ClusterShare(),
+        )
+
+    def _placed(self, slot: Slot) -> Any:
+        """The trainable, as a trial of that size runs it."""
+        labels = self._placement.labels
+        selector = {"bundle_label_selector": [dict(labels)]} if labels else {}
+        group = tune.PlacementGroupFactory([slot.resources], **selector)
+        return tune.with_resources(self._prepared, group)
+
+    def _task(self, function: Any) -> Any:
+        """A function of the trainable as a Ray task that holds what a trial does."""
+        slot = self._placement.slot
+        return ray.remote(
+            num_cpus=slot.cpus,
+            num_gpus=slot.gpus,
+            label_selector=dict(self._placement.labels) or None,
+            max_retries=self._max_failures,
+        )(function)
 
     def _config(self, spec: TrialSpec) -> dict[str, Any]:
         return {
@@ -231,12 +258,26 @@ class RayTuneRunner:
             "trial": request.trial,
         }
 
-    def _fit(self, bridge: TrialBridge, *, pending: int) -> Exception | None:
+    def _fit(self, bridge: TrialBridge, slot: Slot, watch: ClusterWatch) -> Exception | None:
+        """Run experiments until all trials have ended; return what Tune raised in the last."""
+        for _ in range(_RESTARTS):
+            failure = self._fit_once(bridge, slot, watch)
+            if failure is None or bridge.aborting:
+                return failure
+            logger.warning(
+                "Ray Tune came down and is started anew, with %d trials that were running: %s",
+                bridge.take_back(),
+                failure_reason(plain_text(str(failure))),
+            )
+        return self._fit_once(bridge, slot, watch)
+
+    def _fit_once(self, bridge: TrialBridge, slot: Slot, watch: ClusterWatch) -> Exception | None:
         """Run one experiment; return what Tune itself raised, if it did."""
         folder = self._scratch / f"ray-{uuid.uuid4().hex[:8]}"
         try:
-            with _quiet_tune(pending):
-                _tuner(self._prepared, bridge, self._request_config, folder).fit()
+            with _quiet_tune(watch.limit()):
+                trainable = self._placed(slot)
+                _tuner(trainable, bridge, self._request_config, folder, watch).fit()
         except Exception as error:  # noqa: BLE001 - Tune raises anything; see `_settle`
             return error
         finally:
@@ -261,18 +302,34 @@ class RayTuneRunner:
             raise RunnerError(f"Ray Tune came to an end with {bridge.cancelled} trials unfinished")
 
 
+@dataclass
+class _Begun:
+    """A feed whose first request was taken already."""
+
+    first: TrialRequest | None
+    rest: TrialFeed
+
+    def next_request(self) -> TrialRequest | FeedState:
+        """See `TrialFeed`."""
+        if self.first is None:
+            return self.rest.next_request()
+        request, self.first = self.first, None
+        return request
+
+
 def _tuner(
     trainable: Any,
     bridge: TrialBridge,
     to_config: Callable[[TrialRequest], dict[str, Any]],
     folder: Path,
+    watch: ClusterWatch,
 ) -> Any:
     callback = ObserverCallback(bridge)
     return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=FeedSearcher(bridge, to_config),
-            scheduler=ObserverScheduler(bridge),
+            scheduler=TendedScheduler(bridge, watch.limit),
             num_samples=-1,
             reuse_actors=True,
             # Tune's own names hold the hyperparameters

@@ -20,6 +20,7 @@ import ray
 from ray._private.ray_logging import stdout_deduplicator
 from ray._private.services import find_bootstrap_address
 
+from tuner.adapters.ray_placement import Placement, Slot, check_placement, fitting
 from tuner.adapters.ray_reaper import Reaper
 from tuner.errors import ConfigurationError, RunnerError
 
@@ -118,24 +119,22 @@ class RaySession:
             self._reaper.dismiss()
             self._reaper = None
 
-    def concurrency(self, *, cpus: float, gpus: float) -> int:
-        """How many trials that hold this much fit at the same time.
+    @property
+    def private(self) -> bool:
+        """Whether this Ray was started here, for this process alone."""
+        return self._reaper is not None
+
+    def fitting(self, slot: Slot, labels: Mapping[str, str]) -> int:
+        """How many trials of that size fit at the same time, on nodes with these labels."""
+        return fitting(slot, labels, ray.nodes())
+
+    def check(self, placement: Placement) -> None:
+        """See that a trial of each kind fits on some node.
 
         Raises:
-            ConfigurationError: If not even one fits on any node.
+            ConfigurationError: If not; it lists the nodes.
         """
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        fitting = sum(_fitting(node, cpus=cpus, gpus=gpus) for node in nodes)
-        if fitting < 1:
-            found = "; ".join(
-                f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes
-            )
-            raise ConfigurationError(
-                f"a trial needs {cpus:g} CPUs and {gpus:g} GPUs on one node, but the nodes of "
-                f"this Ray have: {found or 'nothing'}; lower --cpus-per-trial or "
-                "--gpus-per-trial, or use another --address"
-            )
-        return fitting
+        check_placement(placement, ray.nodes())
 
     def has_gpus(self) -> bool:
         """Whether any node has a GPU."""
@@ -243,12 +242,6 @@ def _check_reachable(address: str) -> None:
             f"nothing answers at {address} ({error}); is Ray running there (`ray start --head`), "
             "and is the port that of its GCS (6379 unless chosen otherwise)?"
         ) from error
-
-
-def _fitting(node: Mapping[str, float], *, cpus: float, gpus: float) -> int:
-    """How many trials fit on one node."""
-    asked = {"CPU": cpus, "GPU": gpus}
-    return min(int(node.get(name, 0.0) / amount) for name, amount in asked.items() if amount > 0)
 
 
 def _close_to_others(token: Path) -> None:

@@ -26,6 +26,7 @@ from tuner.settings import Locations
 from tuner.wiring.checkpoint_keeper import keeper_of
 from tuner.wiring.checkpoints import check_checkpoint_root, checkpoint_root, pretraining_root
 from tuner.wiring.lock import driver_lock
+from tuner.wiring.placement import placement_of
 from tuner.wiring.plan import Plan, plan_greedy
 from tuner.wiring.signals import terminable
 from tuner.wiring.stores import load_histories, open_store, store_exists, summarise_run
@@ -65,7 +66,7 @@ def run_greedy(
     with terminable(), closing(RaySession(config.address)) as session:
         if new:
             check_checkpoint_root(config)
-            _gpus_per_trial(config, session)  # what Ray refuses is refused before a file is made
+            placement_of(config, session)  # what Ray refuses is refused before a file is made
         store = open_store(locations)
         history = check_run(plan.protocol, store)
         _check_resume(plan.protocol.run, bool(history), resume)
@@ -118,20 +119,11 @@ def _runner(plan: Plan, locations: Locations, session: RaySession) -> RayTuneRun
         pretraining_root=pretraining_root(config, locations),
         scratch=folder / "scratch",
         max_concurrent=config.max_concurrent,
-        cpus_per_trial=config.cpus_per_trial,
-        gpus_per_trial=_gpus_per_trial(config, session),
+        placement=placement_of(config, session),
         max_failures=config.max_failures,
         threads=max(1, int(config.cpus_per_trial)),
+        session=session,
     )
-
-
-def _gpus_per_trial(config: GreedyConfig, session: RaySession) -> float:
-    """Open Ray; GPUs that a trial holds, of which at least one such trial must fit."""
-    session.open()
-    gpus = config.gpus_per_trial
-    gpus = float(session.has_gpus()) if gpus is None else gpus
-    session.concurrency(cpus=config.cpus_per_trial, gpus=gpus)
-    return gpus
 
 
 @contextmanager

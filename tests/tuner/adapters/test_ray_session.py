@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.tuner.adapters.ray_toys import ToyTrainable
+from tuner.adapters.ray_placement import Placement, Slot
 from tuner.adapters.ray_runner import RayTuneRunner
 from tuner.adapters.ray_session import RaySession, changed_environment
 from tuner.adapters.ray_signals import SignalGuard
@@ -67,8 +68,8 @@ def test_the_environment_is_changed_for_a_block_only() -> None:
     ("options", "message"),
     [
         ({"max_concurrent": 0}, "max_concurrent is 0; give 1 or more"),
-        ({"cpus_per_trial": 0.0}, "cpus_per_trial is 0; give more than 0"),
-        ({"gpus_per_trial": -1.0}, "gpus_per_trial is -1; give 0 or more"),
+        ({"placement": Placement(Slot(0.0))}, "a trial holds 0 CPUs; give more than 0"),
+        ({"placement": Placement(Slot(1.0, 1.5))}, "a trial holds 1.5 GPUs; give 0, a part of 1"),
         ({"max_failures": -1}, "max_failures is -1; give 0 or more"),
         ({"threads": 0, "device": "tpu"}, "(?s)threads is 0.*device is 'tpu'"),
     ],
