@@ -27,7 +27,7 @@ failed, the command that is repeated tries its trials once more, from their last
 
 def keeper_of(config: GreedyConfig, locations: Locations, store: StudyStore) -> RunCheckpoints:
     """What keeps the checkpoints of a run."""
-    root = checkpoint_root(config, locations)
+    root = checkpoint_root(config, locations, config.run_name)
     return RunCheckpoints(root, keep=config.keep_checkpoints, store=store, run=config.run_name)
 
 

@@ -15,11 +15,11 @@ __all__ = ["check_checkpoint_root", "checkpoint_root", "pretraining_root", "weig
 _PRETRAININGS = "_pretrainings"  # no run can be called so
 
 
-def checkpoint_root(config: GreedyConfig, locations: Locations) -> Path | str:
+def checkpoint_root(config: GreedyConfig, locations: Locations, run: str) -> Path | str:
     """Where the checkpoints of a run lie: a folder, or a URI."""
     if config.checkpoint_root is None:
-        return locations.run_folder(config.run_name) / "checkpoints"
-    return _below(config.checkpoint_root, config.run_name)
+        return locations.run_folder(run) / "checkpoints"
+    return _below(config.checkpoint_root, run)
 
 
 def pretraining_root(config: GreedyConfig, locations: Locations) -> Path | str:

@@ -115,7 +115,7 @@ def _runner(plan: Plan, locations: Locations, session: RaySession) -> RayTuneRun
     return RayTuneRunner(
         trainable=SealTrainable,
         dataset=plan.dataset,
-        checkpoint_root=checkpoint_root(config, locations),
+        checkpoint_root=checkpoint_root(config, locations, plan.protocol.run),
         pretraining_root=pretraining_root(config, locations),
         scratch=folder / "scratch",
         max_concurrent=config.max_concurrent,

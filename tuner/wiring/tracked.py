@@ -104,7 +104,9 @@ def tracked_run(
     """
     folder = locations.run_folder(plan.protocol.run)
     tracker = open_tracker(locations, folder)
-    tracked = TrackedRun(tracker, plan, folder, checkpoint_root(plan.config, locations))
+    tracked = TrackedRun(
+        tracker, plan, folder, checkpoint_root(plan.config, locations, plan.protocol.run)
+    )
     state = "failed"
     try:
         tracker.start_run(_run_info(plan, uid))
