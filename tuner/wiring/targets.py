@@ -54,9 +54,10 @@ def find_targets(named: str, locations: Locations) -> Iterator[list[Target]]:
     """Find what a user named; files that had to be fetched are there as long as the context.
 
     Args:
-        named: A checkpoint (its file, its folder, or `s3://…`), a training's folder, the name of a training or of
-            a search, also as `training:NAME` or `run:NAME`, or a model's address in MLflow. A
-            plain word is a name first: a file beside us does not hide what bears its name.
+        named: A checkpoint (its file, its folder, or `s3://…`), a training's folder, the name of a
+            training or of a search, also as `training:NAME` or `run:NAME`, or a model's address
+            in MLflow. A plain word is a name first: a file beside us does not hide what bears its
+            name.
         locations: Where trainings, searches and models are.
 
     Raises:
@@ -203,7 +204,7 @@ def _of_run(name: str, locations: Locations) -> list[Target]:
     notes: tuple[str, ...] = ()
     if summary.seal is None:
         notes = (f"search {name!r} is {summary.state}: baseline only; go on with `{go_on}`",)
-    root = checkpoint_root(config, locations)
+    root = checkpoint_root(config, locations, name)
     targets = [
         Target(system, weights_now(winner.checkpoint, root), config.data_dir, notes)
         for system, winner in found.items()
