@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ __all__ = [
     "EngineListener",
     "FeedState",
     "OnPretrainingEpoch",
+    "Pruner",
     "RunInfo",
     "Sampler",
     "StudyHistory",
@@ -149,12 +150,54 @@ class Decision(enum.Enum):
 
     CONTINUE = "continue"
     STOP = "stop"
+    PARK = "park"
+    """Let go of the worker; the feed gives the same request again, and its checkpoint goes on."""
+
+
+class Pruner(Protocol):
+    """Says which trials of a stage go on past an epoch. Deterministic, and without memory.
+
+    Trials compete within a bracket, at epochs called rungs.
+    """
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        ...
+
+    def bracket(self, trial: int) -> int:
+        """The bracket in which the trial of that number competes."""
+        ...
+
+    def rungs(self, bracket: int) -> tuple[int, ...]:
+        """The epochs after which trials of a bracket are judged, in order; never the last."""
+        ...
+
+    def survivors(
+        self,
+        bracket: int,
+        rung: int,
+        curves: Mapping[int, Mapping[int, float]],
+        *,
+        judged: Collection[int],
+    ) -> frozenset[int]:
+        """Those of the `judged` trials that go on.
+
+        Args:
+            bracket: The bracket.
+            rung: One of its rungs.
+            curves: By number of trial, objective by epoch, of each trial of the bracket that has
+                a value at that rung; what comes after the rung is passed over.
+            judged: Numbers of trials, all of them in `curves`.
+        """
+        ...
 
 
 class FeedState(enum.Enum):
     """Why a feed has no request to give right now."""
 
     WAIT = "wait"
+    WAIT_FOR_REPORT = "wait for report"
     DONE = "done"
 
 
@@ -162,7 +205,11 @@ class TrialFeed(Protocol):
     """Where a runner gets its trials from."""
 
     def next_request(self) -> TrialRequest | FeedState:
-        """Give the next trial to start; WAIT until a running one has ended; or DONE."""
+        """Give the next trial to start, or say why there is none.
+
+        WAIT: until a running trial has ended. WAIT_FOR_REPORT: until one has reported an epoch,
+        or ended. DONE: for good.
+        """
         ...
 
 

@@ -53,6 +53,7 @@ class _Trial:
     progress: Progress | None = None
     last_epoch: int = 0
     end: End | None = None
+    parked: bool = False
 
 
 class TrialBridge:
@@ -88,7 +89,9 @@ class TrialBridge:
         self._interrupted = interrupted
         self._live: dict[str, _Trial] = {}
         self._retries: deque[_Trial] = deque()
+        self._parked: dict[tuple[str, int], _Trial] = {}
         self._feed_waits = False
+        self._feed_listens = False
         self._feed_done = False
         self.fault: Exception | None = None
         self.cancelled = 0
@@ -157,7 +160,8 @@ class TrialBridge:
         except Exception as error:  # noqa: BLE001 - kept, and raised unchanged by the runner
             self._keep(error)
             return True
-        return trial.end is not None
+        self._feed_waits = self._feed_waits and not self._feed_listens
+        return trial.parked or trial.end is not None
 
     def ended(self, ticket: str) -> None:
         """Tune stopped the trial, after a report that asked for it."""
@@ -167,6 +171,9 @@ class TrialBridge:
         if trial.end is None and self._interrupted():
             return
         del self._live[ticket]
+        if trial.parked:
+            self._park(trial)
+            return
         self._close(trial, trial.end or Failed("Ray ended the trial before it had finished"))
 
     def failed(self, ticket: str, traceback: str) -> None:
@@ -203,6 +210,8 @@ class TrialBridge:
             self._stop_clock(trial)
             if trial.end is not None:
                 self._close(trial, trial.end)
+            elif trial.parked:
+                self._park(trial)
             else:
                 self._try_again(trial)
         return len(taken)
@@ -227,10 +236,11 @@ class TrialBridge:
         counted in `cancelled`.
         """
         reason = "the run ended with an error" if self.fault else "the run was interrupted"
-        rest = [*self._live.values(), *self._retries]
+        rest = [*self._live.values(), *self._retries, *self._parked.values()]
         self.cancelled += len(rest)
         self._live.clear()
         self._retries.clear()
+        self._parked.clear()
         for trial in rest:
             if not trial.announced:
                 continue
@@ -250,12 +260,24 @@ class TrialBridge:
             self._keep(error)
             return None
         if isinstance(answer, TrialRequest):
-            return _Trial(answer)
+            return self._taken_up(answer)
         self._feed_done = answer is FeedState.DONE
-        self._feed_waits = answer is FeedState.WAIT
+        self._feed_listens = answer is FeedState.WAIT_FOR_REPORT
+        self._feed_waits = self._feed_listens or answer is FeedState.WAIT
         if self._feed_waits and not self._live:
             self._keep(RunnerError("the feed waits for a trial to end, but none is running"))
         return None
+
+    def _park(self, trial: _Trial) -> None:
+        """Keep a trial without a worker until the feed gives it again: the same attempt."""
+        self._stop_clock(trial)
+        self._feed_waits = False
+        self._parked[trial.request.stage, trial.request.trial] = trial
+
+    def _taken_up(self, request: TrialRequest) -> _Trial:
+        trial = self._parked.pop((request.stage, request.trial), None) or _Trial(request)
+        trial.parked = False
+        return trial
 
     def _judge(self, trial: _Trial, progress: Progress) -> End | None:
         fault = progress.fault()
@@ -264,6 +286,7 @@ class TrialBridge:
         decision = self._report_epochs(trial, progress)
         if progress.finished:
             return Completed()
+        trial.parked = decision is Decision.PARK
         return Stopped() if decision is Decision.STOP else None
 
     def _report_epochs(self, trial: _Trial, progress: Progress) -> Decision:

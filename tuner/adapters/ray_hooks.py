@@ -44,7 +44,7 @@ class FeedSearcher(Searcher):
         match answer:
             case TrialRequest():
                 return self._to_config(answer)
-            case FeedState.WAIT:
+            case FeedState.WAIT | FeedState.WAIT_FOR_REPORT:
                 return None
             case FeedState.DONE:
                 return str(Searcher.FINISHED)
