@@ -7,11 +7,20 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-__all__ = ["SignalGuard"]
+__all__ = ["SignalGuard", "pending_signal"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Tune installs a handler for SIGUSR1 and leaves it behind
 _RESTORED = (*_SIGNALS, signal.SIGUSR1)
+
+
+_guards: list[SignalGuard] = []
+
+
+def pending_signal() -> int | None:
+    """The signal that asked a guard for the end, for those who wait within its block."""
+    numbers = (guard.signal_number for guard in reversed(_guards))
+    return next((number for number in numbers if number is not None), None)
 
 
 class SignalGuard:
@@ -41,6 +50,7 @@ class SignalGuard:
             self._earlier = {number: signal.getsignal(number) for number in _RESTORED}
             for number in _SIGNALS:
                 signal.signal(number, self._record)
+        _guards.append(self)
         return self
 
     def __exit__(
@@ -49,6 +59,7 @@ class SignalGuard:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        _guards.remove(self)
         self._restore()
 
     def _record(self, number: int, frame: FrameType | None) -> None:

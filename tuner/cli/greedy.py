@@ -33,7 +33,12 @@ from tuner.cli._training_options import (
     option,
     resume_mode,
 )
-from tuner.errors import ConfigurationError, RunInterruptedError
+from tuner.errors import (
+    ConfigurationError,
+    RunInterruptedError,
+    StoreError,
+    StoreUnreachableError,
+)
 from tuner.greedy_config import GreedyConfig, parse_greedy_config
 from tuner.settings import Locations, resolve_locations
 
@@ -239,12 +244,12 @@ def _run(
     try:
         with build_listener(json_mode=json_mode) as listener:
             summary = run_greedy(config, locations, listener, resume=resume)
-    except RunInterruptedError as error:
+    except (RunInterruptedError, StoreUnreachableError) as error:
         words = ["tuner", "runs", "resume", config.run_name, *location_options(locations)]
-        raise RunInterruptedError(
-            error.exit_code - 128,
-            f"{error}\nEverything finished is kept. Go on with: {shlex.join(words)}",
-        ) from error
+        advice = f"Everything finished is kept. Go on with: {shlex.join(words)}"
+        if isinstance(error, StoreUnreachableError):
+            raise StoreError(f"{error}\n{advice}") from error
+        raise RunInterruptedError(error.exit_code - 128, f"{error}\n{advice}") from error
     _print(summary, json_mode=json_mode)
 
 

@@ -14,6 +14,7 @@ from tuner.adapters.ray_session import RaySession
 from tuner.cache import TrialCache
 from tuner.engine import Ports, check_run, open_run, run_protocol
 from tuner.errors import ConfigurationError
+from tuner.fenced import FencedTracker
 from tuner.greedy_config import GreedyConfig
 from tuner.ports import EngineListener, Sampler, StudyStore, Tracker
 from tuner.protocol.actions import Finished
@@ -25,6 +26,7 @@ from tuner.reports.summary import DATA_NOTES, RUN_CONFIG
 from tuner.settings import Locations
 from tuner.wiring.checkpoint_keeper import keeper_of
 from tuner.wiring.checkpoints import check_checkpoint_root, checkpoint_root, pretraining_root
+from tuner.wiring.driving import DRIVER_ATTEMPT, Driving, driving
 from tuner.wiring.lock import driver_lock
 from tuner.wiring.placement import placement_of
 from tuner.wiring.plan import Plan, plan_greedy
@@ -56,7 +58,8 @@ def run_greedy(
         ConfigurationError: If anything that was asked for is wrong; nothing was written.
         RunFailedError: If no trial of a stage finished.
         RunInterruptedError: After SIGINT or SIGTERM.
-        StoreError: If the study store failed.
+        StoreError: If the study store failed, or was away for longer than its patience.
+        LeaseLostError: If another driver took the run over.
     """
     folder = locations.run_folder(config.run_name)  # refuses a bad name before anything is loaded
     new = not store_exists(locations)
@@ -70,9 +73,13 @@ def run_greedy(
         store = open_store(locations)
         history = check_run(plan.protocol, store)
         _check_resume(plan.protocol.run, bool(history), resume)
-        with driver_lock(folder, plan.protocol.run):
-            _bring_to_end(plan, locations, store, listener, session)
-    return summarise_run(locations, store, plan.protocol.run)
+        run, patience_s = plan.protocol.run, config.store_patience_s
+        with (
+            driver_lock(folder, run),
+            driving(locations, run, store, listener, patience_s=patience_s) as drive,
+        ):
+            _bring_to_end(plan, locations, drive, listener, session)
+            return summarise_run(locations, drive.store, run)
 
 
 def _check_resume(run: str, exists: bool, resume: ResumeMode) -> None:
@@ -85,23 +92,24 @@ def _check_resume(run: str, exists: bool, resume: ResumeMode) -> None:
 def _bring_to_end(
     plan: Plan,
     locations: Locations,
-    store: StudyStore,
+    drive: Driving,
     listener: EngineListener,
     session: RaySession,
 ) -> None:
     """Do whatever is left of a run: search, report, or deliver what tracking still lacks."""
+    store = drive.store
     history = check_run(plan.protocol, store)
     if not isinstance(next_action(plan.protocol, history), Finished):
         check_checkpoint_root(plan.config)
         runner = _runner(plan, locations, session)
         keeper = keeper_of(plan.config, locations, store)
-        with _shown(plan, locations, store, listener) as tracked:
+        with _shown(plan, locations, drive, listener) as tracked:
             cache = TrialCache(store, plan.protocol.run) if plan.config.cache else None
-            tracker, sampler_for = tracked.tracker, _sampler_for(plan)
-            ports = Ports(store, runner, tracker, listener, sampler_for, cache, keeper=keeper)
+            fenced, sampler_for = FencedTracker(tracked.tracker, drive.lease), _sampler_for(plan)
+            ports = Ports(store, runner, fenced, listener, sampler_for, cache, keeper=keeper)
             run_protocol(plan.protocol, ports)
     elif not history[plan.protocol.stages[0].name].attributes.get(REPORTED):
-        with _shown(plan, locations, store, listener):
+        with _shown(plan, locations, drive, listener):
             listener.on_message("the search had finished; its report is still to be written")
     else:
         folder = locations.run_folder(plan.protocol.run)
@@ -128,17 +136,18 @@ def _runner(plan: Plan, locations: Locations, session: RaySession) -> RayTuneRun
 
 @contextmanager
 def _shown(
-    plan: Plan, locations: Locations, store: StudyStore, listener: EngineListener
+    plan: Plan, locations: Locations, drive: Driving, listener: EngineListener
 ) -> Iterator[TrackedRun]:
     """Show the run in the tracker; if the block ends well, report it as finished."""
-    run = plan.protocol.run
+    run, store, attempt = plan.protocol.run, drive.store, drive.lease.attempt
     first = open_run(plan.protocol, store)
     uid = first.attributes.get(UID) or uuid.uuid4().hex
     asked = plan.config.model_dump(mode="json")
-    _keep(store, first, {UID: uid, RUN_CONFIG: asked, DATA_NOTES: list(plan.notes)})
+    facts = {UID: uid, RUN_CONFIG: asked, DATA_NOTES: list(plan.notes), DRIVER_ATTEMPT: attempt}
+    _keep(store, first, facts)
     for note in plan.notes:
         listener.on_message(f"note: {note}")
-    with tracked_run(plan, locations, listener, uid=uid) as tracked:
+    with tracked_run(plan, locations, listener, uid=uid, attempt=attempt) as tracked:
         yield tracked
         _keep_tracking_ids(plan, store, tracked.tracker)
         tracked.finish(summarise_run(locations, store, run), load_histories(store, run))

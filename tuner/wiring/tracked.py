@@ -11,7 +11,7 @@ from typing import Any
 
 from trainables.skeletons.description import skeleton_reference
 from tuner.adapters.mlflow_tracker import MlflowTracker
-from tuner.errors import RunInterruptedError
+from tuner.errors import LeaseLostError, RunInterruptedError
 from tuner.greedy_config import RESULT_FIELDS
 from tuner.ports import EngineListener, RunInfo, Tracker
 from tuner.protocol.selection import best_trial
@@ -36,7 +36,12 @@ __all__ = [
     "write_json",
 ]
 
-FLUSH_LIMIT_S: Mapping[str, float] = {"finished": 120.0, "failed": 30.0, "interrupted": 1.0}
+FLUSH_LIMIT_S: Mapping[str, float] = {
+    "finished": 120.0,
+    "failed": 30.0,
+    "interrupted": 1.0,
+    "lost": 0.0,
+}
 """How long each end of a run waits for a slow tracking server; the rest stays spooled. An
 interrupted run has to be gone before the cluster loses its patience ."""
 
@@ -92,15 +97,18 @@ class TrackedRun:
 
 @contextmanager
 def tracked_run(
-    plan: Plan, locations: Locations, listener: EngineListener, *, uid: str
+    plan: Plan, locations: Locations, listener: EngineListener, *, uid: str, attempt: int
 ) -> Iterator[TrackedRun]:
     """Show a run from its start to its end, however it ends.
+
+    A driver that lost the run to another one leaves the end to that one.
 
     Args:
         plan: What is run.
         locations: Where things are kept.
         listener: Told when tracking lags behind.
         uid: Identity of the run in the store; a run of the same name elsewhere has another.
+        attempt: How many drivers have worked on the run, this one included.
     """
     folder = locations.run_folder(plan.protocol.run)
     tracker = open_tracker(locations, folder)
@@ -109,7 +117,7 @@ def tracked_run(
     )
     state = "failed"
     try:
-        tracker.start_run(_run_info(plan, uid))
+        tracker.start_run(_run_info(plan, uid, attempt))
         for name, facts in _facts(plan).items():
             tracker.log_artifact(str(write_json(folder / name, facts)))
         yield tracked
@@ -117,8 +125,12 @@ def tracked_run(
     except (RunInterruptedError, KeyboardInterrupt):
         state = "interrupted"
         raise
+    except LeaseLostError:
+        state = "lost"
+        raise
     finally:
-        tracker.end_run(state, metrics=tracked.closing, tags={})
+        if state != "lost":
+            tracker.end_run(state, metrics=tracked.closing, tags={})
         close_tracker(tracker, folder, listener, limit_s=FLUSH_LIMIT_S[state])
 
 
@@ -179,7 +191,7 @@ def _closing_figures(summary: RunSummary) -> dict[str, float]:
     return figures
 
 
-def _run_info(plan: Plan, uid: str) -> RunInfo:
+def _run_info(plan: Plan, uid: str, attempt: int) -> RunInfo:
     config = plan.config
     environment = describe_environment()
     dataset = plan.dataset
@@ -187,6 +199,7 @@ def _run_info(plan: Plan, uid: str) -> RunInfo:
         run=plan.protocol.run,
         tags={
             "uid": uid,
+            "driver_attempt": str(attempt),
             "backbone": config.backbone,
             "dataset": config.dataset,
             "loss_net": config.loss_net,
