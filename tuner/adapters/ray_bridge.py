@@ -156,6 +156,8 @@ class TrialBridge:
             return True
         try:
             trial.progress = Progress.from_result(flat_result)
+            for note in trial.progress.notes:
+                logger.warning("%s trial %d: %s", trial.request.stage, trial.request.trial, note)
             trial.end = self._judge(trial, trial.progress)
         except Exception as error:  # noqa: BLE001 - kept, and raised unchanged by the runner
             self._keep(error)
@@ -190,7 +192,7 @@ class TrialBridge:
         else:
             trial.failures += 1
         if trial.failures > self._max_failures or trial.losses > MAX_LOSSES:
-            self._close(trial, Failed(traceback))
+            self._give_up(trial, kind, traceback)
             return
         logger.warning(
             "%s trial %d: attempt %d ended (%s) and is tried again from its last checkpoint: %s",
@@ -201,6 +203,19 @@ class TrialBridge:
             failure_reason(traceback),
         )
         self._try_again(trial)
+
+    def _give_up(self, trial: _Trial, kind: FailureKind, traceback: str) -> None:
+        """End a trial that failed too often; a full disk is no fault of it, and ends the run."""
+        if kind is not FailureKind.STORAGE_FULL:
+            self._close(trial, Failed(traceback))
+            return
+        self._retries.append(trial)
+        self._keep(
+            RunnerError(
+                f"{failure_reason(traceback)}. The run has stopped and every trial is kept: make "
+                "room, then give the same command again; it goes on from the last checkpoints"
+            )
+        )
 
     def take_back(self) -> int:
         """Queue every running trial again, because Tune itself came down; return how many."""

@@ -1,8 +1,8 @@
 """What a trainable reports after each epoch, and what becomes of it (no Ray in here).
 
 A trainable's `step` returns `epoch`, `metrics`, `history`, `finished`, `state`, `reason`,
-`best_epoch`, `best_value`, `best_metrics`, `checkpoint`, `device_seconds` and `node`. The key is
-`finished` and not Tune's `done`, because Tune stops a trial that is `done` before its scheduler
+`best_epoch`, `best_value`, `best_metrics`, `checkpoint`, `device_seconds`, `node`, and `notes` for
+the user. The key is `finished` and not Tune's `done`, because Tune stops a trial that is `done` before its scheduler
 has seen the result.
 """
 
@@ -56,6 +56,7 @@ class Progress:
         checkpoint: Where the best weights lie.
         device_seconds: Device time of the whole training, earlier drivers included.
         node: Host of the worker.
+        notes: What the user has to know of what the worker found, said once.
     """
 
     epoch: int
@@ -70,6 +71,7 @@ class Progress:
     checkpoint: str | None = None
     device_seconds: float | None = None
     node: str = ""
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def from_result(cls, flat: Mapping[str, Any]) -> Progress:
@@ -99,6 +101,7 @@ class Progress:
             checkpoint=flat.get("checkpoint"),
             device_seconds=flat.get("device_seconds"),
             node=str(flat.get("node", "")),
+            notes=tuple(str(note) for note in flat.get("notes") or ()),
         )
 
     def fault(self) -> str:
@@ -195,6 +198,7 @@ class FailureKind(enum.Enum):
     HOST_MEMORY = "out of memory"
     GPU_MEMORY = "out of GPU memory"
     WORKER_DIED = "worker died"
+    STORAGE_FULL = "no space for checkpoints"
     ERROR = "error"
 
 
@@ -204,6 +208,8 @@ def failure_kind(traceback: str) -> FailureKind:
         memory = "torch.OutOfMemoryError", "cuda.OutOfMemoryError", "CUDA out of memory"
         if any(word in _raised_line(traceback) for word in memory):
             return FailureKind.GPU_MEMORY
+        if _STORAGE_FULL in _raised_line(traceback):
+            return FailureKind.STORAGE_FULL
         return FailureKind.ERROR
     text = traceback.lower()
     if any(word in text for word in _HOST_MEMORY):
@@ -226,6 +232,8 @@ def failure_reason(traceback: str) -> str:
             return "the worker process died (killed from outside, or crashed)"
         case FailureKind.GPU_MEMORY:
             return f"the GPU ran out of memory: {_raised_line(traceback)}"
+        case FailureKind.STORAGE_FULL:
+            return _raised_line(traceback).partition(f"{_STORAGE_FULL}: ")[2]
         case FailureKind.ERROR:
             lines = [line.strip() for line in traceback.splitlines() if line.strip()]
             last = lines[-1] if lines else "the worker failed without saying why"
@@ -234,6 +242,7 @@ def failure_reason(traceback: str) -> str:
             assert_never(never)
 
 
+_STORAGE_FULL = "StorageFullError"
 _HOST_MEMORY = ("low on memory", "node_out_of_memory", "outofmemoryerror")
 _NODE_LOST = (
     *("node has died", "node is dead", "node died", "nodediederror", "node was terminated"),
