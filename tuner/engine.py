@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 
 from tuner.cache import TrialCache
 from tuner.errors import RunFailedError
-from tuner.ports import CheckpointKeeper, EngineListener, Sampler, StudyStore, Tracker, TrialRunner
+from tuner.ports import (
+    CheckpointKeeper,
+    EngineListener,
+    Pruner,
+    Sampler,
+    StudyStore,
+    Tracker,
+    TrialRunner,
+)
 from tuner.pretraining import ShownPretraining
 from tuner.protocol.actions import (
     AskTrials,
@@ -36,6 +44,10 @@ from tuner.session import StageSession
 __all__ = ["Ports", "check_run", "open_run", "run_protocol"]
 
 
+def _no_pruner(stage: str) -> None:
+    """The pruner of a stage where trials always run to their ends."""
+
+
 @dataclass(frozen=True)
 class Ports:
     """The adapters that a run works with.
@@ -49,6 +61,7 @@ class Ports:
             points are not fixed in advance.
         cache: Finished trials that need not be trained again; None to train everything.
         keeper: Removes checkpoints that are needed no more; None for nobody.
+        pruner_for: Gives a stage's pruner, by name of stage; None for none.
     """
 
     store: StudyStore
@@ -58,6 +71,7 @@ class Ports:
     sampler_for: Callable[[str], Sampler]
     cache: TrialCache | None = None
     keeper: CheckpointKeeper | None = field(default=None, kw_only=True)
+    pruner_for: Callable[[str], Pruner | None] = _no_pruner
 
     def recorder(self, protocol: Protocol) -> Recorder:
         """What records the trials of a protocol with these ports."""
@@ -131,6 +145,7 @@ def _carry_out_next(protocol: Protocol, ports: Ports) -> bool:
                 listener=ports.listener,
                 recorder=ports.recorder(protocol),
                 keeper=ports.keeper,
+                pruner=ports.pruner_for(action.stage),
             )
             ports.runner.run(session, session)
             keep_tracking_ids(protocol, ports.store, ports.tracker)

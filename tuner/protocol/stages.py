@@ -34,6 +34,9 @@ class Stage:
         trials: Trials to run; ignored by `grid`, which runs every point.
         batch_size: A sampler that learns is asked for so many trials at a time, once the
             batch before has ended, so that timing cannot change what it proposes.
+        pruner: Who stops trials that fall behind.
+        asynchronous: Whether it judges a trial at once, with what is known then, instead of with
+            all others that reach the same epoch.
         carry_over: Earlier stages whose finished trials with the same configuration enter
             this study as finished ones.
     """
@@ -46,6 +49,8 @@ class Stage:
     sampler: SamplerKind = "grid"
     trials: int = 0
     batch_size: int = 4
+    pruner: PrunerKind = "none"
+    asynchronous: bool = False
     carry_over: tuple[str, ...] = ()
 
     def checked_points(self) -> list[dict[str, float]]:
@@ -54,6 +59,8 @@ class Stage:
 
     def definition(self, fixed: Mapping[str, float], *, seed: int) -> dict[str, Any]:
         """Everything that a reopened study must agree with, as JSON values."""
+        # left out where nothing is pruned: runs begun before there was a pruner lack it
+        pruning = {"pruner": self.pruner, "asynchronous": self.asynchronous}
         return {
             "seed": seed,
             "tunes": list(self.space.names),
@@ -64,6 +71,7 @@ class Stage:
             "sampler": self.sampler,
             "trials": self.trials,
             "batch_size": self.batch_size,
+            **({} if self.pruner == "none" else pruning),
         }
 
 
@@ -114,6 +122,8 @@ def build_greedy_protocol(
     sampler: SamplerKind = "grid",
     trials: Mapping[str, int] | None = None,
     batch_size: int = 4,
+    pruner: PrunerKind = "none",
+    asynchronous: bool = False,
 ) -> Protocol:
     """The paper's protocol: lr_p alone, then lr_l and α together, then α (A.5).
 
@@ -129,9 +139,14 @@ def build_greedy_protocol(
         sampler: `grid` runs every grid point; `random` and `tpe` draw from the ranges.
         trials: Trials per stage (`lr_p`, `lr_l`, `alpha`) for `random` and `tpe`.
         batch_size: Trials that a learning sampler is asked for at a time.
+        pruner: Who stops trials that fall behind.
+        asynchronous: Whether a trial is judged at once, whoever else is there yet.
     """
     budget = trials or {}
-    common: dict[str, Any] = {"sampler": sampler, "batch_size": batch_size}
+    common: dict[str, Any] = {
+        **{"sampler": sampler, "batch_size": batch_size},
+        **{"pruner": pruner, "asynchronous": asynchronous},
+    }
     from_first = ("lr_p", *_extras(space, "lr_p"))
     from_second = ("lr_l", *_extras(space, "lr_l"))
     before_second = dict.fromkeys(from_first, LR_P_STAGE)

@@ -67,6 +67,11 @@ def plan_greedy(config: GreedyConfig) -> Plan:
             f"--trials {config.trials}: a grid runs every point; choose --sampler random or tpe, "
             "or a smaller grid with --space"
         )
+    if config.asynchronous and config.pruner == "none":
+        faults.append(
+            "--asynchronous: nothing is judged, at once or later, without a pruner; add --pruner "
+            "asha, median or hyperband"
+        )
     space = collect(faults, partial(load_space, config.space or default_space(config)))
     if space is not None and config.sampler == "grid":
         stages = space.stages.values()
@@ -78,6 +83,11 @@ def plan_greedy(config: GreedyConfig) -> Plan:
     if training is not None:
         read = partial(load_dataset, training.data, config.data_dir, cache=data_cache())
         dataset = collect(faults, read)
+        if config.pruner != "none" and training.epochs < 2:
+            faults.append(
+                f"--pruner {config.pruner}: a training of {training.epochs} epoch cannot be "
+                "stopped early; give --epochs 2 or more, or no pruner"
+            )
         if dataset is not None:
             collect(faults, partial(check_nets, training, dataset))
     if dataset is None or faults:
@@ -166,4 +176,6 @@ def _protocol(config: GreedyConfig, space: GreedySpace, training: TrainingConfig
         baseline=training.without_loss_net().model_dump(mode="json", exclude=baseline),
         sampler=config.sampler,
         trials=trials,
+        pruner=config.pruner,
+        asynchronous=config.asynchronous,
     )

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from typing import Literal
 
 from trainables.ray_trainable import SealTrainable
+from tuner.adapters.optuna_pruner import build_pruner
 from tuner.adapters.optuna_sampler import build_sampler
 from tuner.adapters.ray_runner import RayTuneRunner
 from tuner.adapters.ray_session import RaySession
@@ -16,9 +17,10 @@ from tuner.engine import Ports, check_run, open_run, run_protocol
 from tuner.errors import ConfigurationError
 from tuner.fenced import FencedTracker
 from tuner.greedy_config import GreedyConfig
-from tuner.ports import EngineListener, Sampler, StudyStore, Tracker
+from tuner.ports import EngineListener, Pruner, Sampler, StudyStore, Tracker
 from tuner.protocol.actions import Finished
 from tuner.protocol.greedy import next_action
+from tuner.protocol.stages import stage_of
 from tuner.recording import keep_tracking_ids
 from tuner.records import StudyHistory
 from tuner.reports.run_summary import RunSummary
@@ -105,8 +107,16 @@ def _bring_to_end(
         keeper = keeper_of(plan.config, locations, store)
         with _shown(plan, locations, drive, listener) as tracked:
             cache = TrialCache(store, plan.protocol.run) if plan.config.cache else None
-            fenced, sampler_for = FencedTracker(tracked.tracker, drive.lease), _sampler_for(plan)
-            ports = Ports(store, runner, fenced, listener, sampler_for, cache, keeper=keeper)
+            ports = Ports(
+                store=store,
+                runner=runner,
+                tracker=FencedTracker(tracked.tracker, drive.lease),
+                listener=listener,
+                sampler_for=_sampler_for(plan),
+                cache=cache,
+                keeper=keeper,
+                pruner_for=_pruner_for(plan),
+            )
             run_protocol(plan.protocol, ports)
     elif not history[plan.protocol.stages[0].name].attributes.get(REPORTED):
         with _shown(plan, locations, drive, listener):
@@ -174,5 +184,13 @@ def _sampler_for(plan: Plan) -> Callable[[str], Sampler]:
 
     def build(stage: str) -> Sampler:
         return build_sampler(config.sampler, seed=config.seed, stage=stage)
+
+    return build
+
+
+def _pruner_for(plan: Plan) -> Callable[[str], Pruner | None]:
+    def build(name: str) -> Pruner | None:
+        stage = stage_of(plan.protocol, name)
+        return build_pruner(stage.pruner, stage=name, epochs=int(stage.base["epochs"]))
 
     return build
