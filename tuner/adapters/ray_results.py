@@ -2,8 +2,8 @@
 
 A trainable's `step` returns `epoch`, `metrics`, `history`, `finished`, `state`, `reason`,
 `best_epoch`, `best_value`, `best_metrics`, `checkpoint`, `device_seconds`, `node`, and `notes` for
-the user. The key is `finished` and not Tune's `done`, because Tune stops a trial that is `done` before its scheduler
-has seen the result.
+the user. The key is `finished` and not Tune's `done`, because Tune stops a trial that is `done`
+before its scheduler has seen the result.
 """
 
 from __future__ import annotations
