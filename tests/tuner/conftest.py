@@ -182,6 +182,81 @@ def build_open(*, failed: bool = False) -> Histories:
     return found
 
 
+CONFIRM_SHIFTS_MM = (0.9, -0.4, 0.2, -1.1, 0.5, 0.0, 1.3, -0.7)
+"""What a seed does to every candidate alike."""
+
+CONFIRM_NOISE_MM = (0.2, -0.3, 0.1, 0.25, -0.15, 0.05, -0.2, 0.3)
+"""What it does to the difference of two candidates."""
+
+
+def repeated(number: int, source: TrialRecord, seed: int, mpjpe_mm: float) -> TrialRecord:
+    """A trial of the confirm stage, finished and tested."""
+    trial = finished(number, source.spec.params)
+    assert trial.outcome is not None
+    metrics = {"val_mpjpe_mm": mpjpe_mm - 6.0, "val_p_mpjpe_mm": mpjpe_mm - 20.0, "val_lse": 5.0}
+    test = {"mpjpe_mm": mpjpe_mm, "p_mpjpe_mm": mpjpe_mm - 15.0, "n_mpjpe_mm": mpjpe_mm - 3.0}
+    limbs = {"lse": mpjpe_mm / 12, "lle": mpjpe_mm / 11, "bsle": mpjpe_mm / 10}
+    return replace(
+        trial,
+        spec=replace(source.spec, seed=seed),
+        value=mpjpe_mm - 6.0,
+        outcome=replace(trial.outcome, value=mpjpe_mm - 6.0, metrics=metrics),
+        test_metrics={**test, **limbs},
+    )
+
+
+def confirm_stage(found: Histories, *, seeds: int, gain_mm: float) -> StudyHistory:
+    """Baseline, winner and one runner-up with fresh seeds; the winner is better by `gain_mm`."""
+    sources = (
+        ("baseline", "1-lr_p", 1, 66.0, 0.0),
+        ("winner", "3-alpha", 1, 66.0 - gain_mm, 1.0),
+        ("runner-up 1", "3-alpha", 3, 66.1 - gain_mm, -1.0),
+    )
+    candidates = []
+    trials: list[TrialRecord] = []
+    for role, stage, number, _, _ in sources:
+        spec = found[stage].trials[number].spec
+        entry = {"role": role, "stage": stage, "trial": number, "params": dict(spec.params)}
+        candidates.append({**entry, "configuration_key": spec.configuration_key})
+    for repeat in range(seeds):
+        for _, stage, number, level, factor in sources:
+            value = level + CONFIRM_SHIFTS_MM[repeat] + factor * CONFIRM_NOISE_MM[repeat]
+            source = found[stage].trials[number]
+            trials.append(repeated(len(trials), source, 1000 + repeat, round(value, 3)))
+    attributes = {"candidates": candidates}
+    return study("4-confirm", [], trials, closed=False, attributes=attributes)
+
+
+def check_stage(found: Histories, *, gain_mm: float) -> StudyHistory:
+    """A joint search: the winner taken over, two worse points, one better by `gain_mm`."""
+    winner = found["3-alpha"].trials[1]
+    points = [(1e-3, 5e-4, 5e-3), (5e-4, 4e-4, 6e-3), (2e-3, 6e-4, 4e-3), (1.2e-3, 5e-4, 7e-3)]
+    trials = []
+    for number, (lr_p, lr_l, alpha) in enumerate(points):
+        params = {"lr_p": lr_p, "lr_l": lr_l, "alpha": alpha}
+        source = "demo/3-alpha#1" if number == 0 else None
+        trials.append(finished(number, params, source))
+    assert winner.value is not None
+    trials[3] = replace(trials[3], value=round(winner.value - gain_mm, 3))
+    return study("5-check", ["lr_p", "lr_l", "alpha"], trials)
+
+
+def build_confirmed(
+    seeds: int = 5, *, gain_mm: float = 4.0, check_gain_mm: float | None = None
+) -> Histories:
+    """A finished run with a confirmation, and a check if its gain is given."""
+    found = build()
+    found["4-confirm"] = confirm_stage(found, seeds=seeds, gain_mm=gain_mm)
+    if check_gain_mm is not None:
+        found["5-check"] = check_stage(found, gain_mm=check_gain_mm)
+    return found
+
+
+@pytest.fixture
+def build_confirmed_run() -> BuildRun:
+    return build_confirmed
+
+
 @pytest.fixture
 def build_run() -> BuildRun:
     return build

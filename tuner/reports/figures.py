@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
@@ -15,7 +16,16 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from tuner.protocol.selection import format_value
+from tuner.reports.confirmation_figure import confirmation_figure
+from tuner.reports.figure_style import (
+    BASELINE_COLOUR,
+    SEAL_COLOUR,
+    TEXT_COLOUR,
+    WINNER_COLOUR,
+    style_axes,
+)
 from tuner.reports.run_summary import RunSummary, StageSummary, TrialRow
+from tuner.reports.summary import run_of
 from tuner.reports.tables import ComparisonRow, comparison_rows, params_text
 
 __all__ = ["Curves", "figures_of", "to_png"]
@@ -23,15 +33,13 @@ __all__ = ["Curves", "figures_of", "to_png"]
 Curves: TypeAlias = Mapping[str, Mapping[int, Sequence[tuple[int, float]]]]
 """Validation MPJPE in mm over epochs: stage → trial number → (epoch, value) pairs."""
 
-BASELINE_COLOUR = "#9aa3ad"
-SEAL_COLOUR = "#1f6feb"
-WINNER_COLOUR = "#d9480f"
 CURVE_COLOURS = ("#1f6feb", "#8250df", "#1a7f37", "#57606a", "#0a7ea4", "#bf3989", "#9aa3ad")
-TEXT_COLOUR = "#24292f"
 OBJECTIVE_LABEL = "validation MPJPE (mm)"
 DOTS_PER_INCH = 140
 WIDTH_PER_METRIC = 1.14
 MAX_LABELLED_CURVES = 8
+MAX_TICKS = 12
+SLICES_PER_ROW = 3
 
 
 def figures_of(summary: RunSummary, curves: Curves | None = None) -> dict[str, Figure]:
@@ -42,14 +50,19 @@ def figures_of(summary: RunSummary, curves: Curves | None = None) -> dict[str, F
         curves: Validation curves, if they are known.
 
     Returns:
-        Figures by file name without ending: `comparison`, then per stage `<stage>` and
-        `<stage>-curves`.
+        Figures by file name without ending: `comparison`, `confirmation`, then per stage of
+        search and check `<stage>` and `<stage>-curves`.
     """
     figures: dict[str, Figure] = {}
     rows = [row for row in comparison_rows(summary) if row.seal is not None]
     if rows:
         figures["comparison"] = comparison_figure(rows)
+    confirmed = confirmation_figure(summary.confirmation) if summary.confirmation else None
+    if confirmed is not None:
+        figures["confirmation"] = confirmed
     for stage in summary.stages:
+        if stage.kind == "confirm":
+            continue
         if _finished(stage):
             figures[stage.name] = stage_figure(stage)
         known = {n: points for n, points in (curves or {}).get(stage.name, {}).items() if points}
@@ -88,14 +101,14 @@ def comparison_figure(rows: Sequence[ComparisonRow]) -> Figure:
 
 def stage_figure(stage: StageSummary) -> Figure:
     """The objective over what the stage tunes; the stage has at least one finished trial."""
+    if len(stage.tunes) > 2:
+        return _slices(stage)
     figure = Figure(figsize=(5.0, 3.1), layout="constrained")
     axes = figure.add_subplot()
     if len(stage.tunes) == 1:
         _line(axes, stage, stage.tunes[0])
-    elif len(stage.tunes) == 2:
-        _plane(axes, stage, stage.tunes[0], stage.tunes[1])
     else:
-        _by_number(axes, stage)
+        _plane(axes, stage, stage.tunes[0], stage.tunes[1])
     return figure
 
 
@@ -122,7 +135,7 @@ def curves_figure(
             markersize=3,
             label=f"{label} (best)" if won else label,
         )
-    _style(axes)
+    style_axes(axes)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     axes.set_ylabel(OBJECTIVE_LABEL)
@@ -152,7 +165,7 @@ def _bars(axes: Axes, rows: Sequence[ComparisonRow]) -> None:
     axes.set_xticks(positions, [row.metric.label.replace(", ", ",\n") for row in rows])
     # room for the legend and the numbers on the bars
     axes.set_ylim(0, 1.25 * max([*baseline, *seal, 1e-9]))
-    _style(axes, grid=False)
+    style_axes(axes, grid=False)
 
 
 def _line(axes: Axes, stage: StageSummary, name: str) -> None:
@@ -162,13 +175,16 @@ def _line(axes: Axes, stage: StageSummary, name: str) -> None:
     reused = [trial for trial in trials if trial.imported_from is not None]
     axes.scatter(*_points(own, name), color=SEAL_COLOUR, s=36, zorder=2, label="trained here")
     if reused:
+        cached = any(
+            run_of(t.imported_from) != run_of(stage.study) for t in reused if t.imported_from
+        )
         axes.scatter(
             *_points(reused, name),
             facecolor="white",
             edgecolor=SEAL_COLOUR,
             s=36,
             zorder=2,
-            label="reused from an earlier stage",
+            label="known from other runs or stages" if cached else "reused from an earlier stage",
         )
     lost = [t.params[name] for t in stage.trials if t.state in ("failed", "pruned")]
     if lost:
@@ -190,7 +206,7 @@ def _line(axes: Axes, stage: StageSummary, name: str) -> None:
             zorder=3,
             label=f"best: {params_text({name: stage.winner.params[name]})}",
         )
-    _style(axes)
+    style_axes(axes)
     _log_axis(axes, [trial.params[name] for trial in stage.trials], name)
     axes.set_ylabel(OBJECTIVE_LABEL)
     axes.margins(x=0.08, y=0.18)
@@ -210,7 +226,7 @@ def _log_axis(axes: Axes, values: Sequence[float], name: str) -> None:
         return
     axes.set_xscale("log")
     axes.xaxis.set_minor_formatter(NullFormatter())
-    if len(distinct) <= 12:
+    if len(distinct) <= MAX_TICKS:
         axes.set_xticks(distinct, [format_value(value) for value in distinct])
         axes.minorticks_off()
 
@@ -281,7 +297,7 @@ def _scatter(axes: Axes, stage: StageSummary, first: str, second: str) -> None:
             color=WINNER_COLOUR,
         )
         axes.set_title("best: " + _tuned_text(stage, stage.winner), fontsize=9, loc="left")
-    _style(axes)
+    style_axes(axes)
     if min(trial.params[second] for trial in trials) > 0:
         axes.set_xscale("log")
     if min(trial.params[first] for trial in trials) > 0:
@@ -291,17 +307,21 @@ def _scatter(axes: Axes, stage: StageSummary, first: str, second: str) -> None:
     axes.figure.colorbar(points, ax=axes, label=OBJECTIVE_LABEL)
 
 
-def _by_number(axes: Axes, stage: StageSummary) -> None:
+def _slices(stage: StageSummary) -> Figure:
+    """The objective over each of several hyperparameters, a panel each."""
+    rows = math.ceil(len(stage.tunes) / SLICES_PER_ROW)
+    columns = min(len(stage.tunes), SLICES_PER_ROW)
+    figure = Figure(figsize=(3.0 * columns, 2.7 * rows), layout="constrained")
     trials = _finished(stage)
-    values = [trial.val_mpjpe_mm or 0.0 for trial in trials]
-    axes.scatter([trial.number for trial in trials], values, color=SEAL_COLOUR)
-    _style(axes)
-    axes.set_xlabel("trial")
-    axes.set_ylabel(OBJECTIVE_LABEL)
-
-
-def _style(axes: Axes, *, grid: bool = True) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    if grid:
-        axes.grid(visible=True, color="#e5e8eb", linewidth=0.8)
-        axes.set_axisbelow(True)
+    for index, name in enumerate(stage.tunes):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        axes.scatter(*_points(trials, name), color=SEAL_COLOUR, s=30, alpha=0.7)
+        if stage.winner is not None:
+            star = _points([stage.winner], name)
+            axes.scatter(*star, marker="*", s=190, color=WINNER_COLOUR, zorder=3)
+        style_axes(axes)
+        ends = [axis(trial.params[name] for trial in trials) for axis in (min, max)]
+        _log_axis(axes, ends, name)
+        if index % columns == 0:
+            axes.set_ylabel(OBJECTIVE_LABEL)
+    return figure

@@ -17,8 +17,19 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from tuner.pretraining import pretraining_line
 from tuner.protocol.selection import format_value
 from tuner.records import StudyHistory
+from tuner.reports.confirmation import verdict_text
+from tuner.reports.confirmation_tables import (
+    candidate_rows,
+    confirmation_csv,
+    difference_rows,
+    interval_text,
+    seed_rows,
+    shown_metrics,
+    spread_text,
+)
 from tuner.reports.decisions import decisions
 from tuner.reports.figures import figures_of, to_png
+from tuner.reports.joint_check import noise_text
 from tuner.reports.run_summary import RunSummary, StageSummary
 from tuner.reports.tables import (
     comparison_rows,
@@ -29,6 +40,8 @@ from tuner.reports.tables import (
     params_text,
     place_rows,
     selection_note,
+    source_text,
+    stage_notes,
     stage_rows,
 )
 
@@ -36,7 +49,7 @@ __all__ = ["write_report"]
 
 TRIAL_COLUMNS = (
     *("stage", "trial", "state", "val_mpjpe_mm", "epochs", "best_epoch", "seconds", "attempts"),
-    *("imported_from", "checkpoint", "mlflow_run_id", "reason"),
+    *("seed", "imported_from", "checkpoint", "mlflow_run_id", "reason"),
 )
 
 
@@ -56,7 +69,7 @@ def write_report(
 
     Returns:
         The files written: `report.html`, `report.md`, `trials.csv`, `decisions.jsonl`,
-        `summary.json` and `figures/*.png`.
+        `summary.json` and `figures/*.png`; of a confirmed run `confirmation.csv` besides.
     """
     curves = {
         stage: {trial.number: trial.curve for trial in study.trials if trial.curve}
@@ -72,11 +85,18 @@ def write_report(
             f"{json.dumps(entry)}\n" for entry in decisions(histories)
         ).encode(),
         "summary.json": json.dumps(summary.to_json(), indent=2).encode() + b"\n",
+        **_confirmation_files(summary),
         **{f"figures/{name}.png": picture for name, picture in pictures.items()},
     }
     for name, content in files.items():
         _write(folder / name, content)
     return [folder / name for name in files]
+
+
+def _confirmation_files(summary: RunSummary) -> dict[str, bytes]:
+    if summary.confirmation is None:
+        return {}
+    return {"confirmation.csv": confirmation_csv(summary.confirmation).encode()}
 
 
 def _context(
@@ -92,8 +112,13 @@ def _context(
         "selection_note": selection_note(summary),
         "comparison": comparison,
         "direction_note": direction_note(comparison),
+        "check_note": noise_text(summary.check) if summary.check else "",
+        "confirmation": _confirmation_context(summary),
         "stages": [
-            (stage, row, _trial_columns(stage), histories[stage.name].spec.definition)
+            (
+                *(stage, row, stage_notes(stage), _trial_columns(stage)),
+                histories[stage.name].spec.definition,
+            )
             for stage, row in zip(summary.stages, stage_rows(summary), strict=True)
         ],
         "places": place_rows(summary),
@@ -102,6 +127,20 @@ def _context(
         "training_time": duration_text(summary.seconds),
         "pretraining": pretraining_line(summary.pretraining) if summary.pretraining else "",
         "pictures": inline,
+    }
+
+
+def _confirmation_context(summary: RunSummary) -> dict[str, Any] | None:
+    found = summary.confirmation
+    if found is None:
+        return None
+    return {
+        "text": verdict_text(found),
+        "metrics": shown_metrics(found),
+        "candidates": candidate_rows(found),
+        "differences": difference_rows(found),
+        "roles": [candidate.role for candidate in found.candidates],
+        "seeds": seed_rows(found),
     }
 
 
@@ -121,6 +160,9 @@ def _render(template: str, context: Mapping[str, Any]) -> bytes:
     )
     environment.filters["params"] = params_text
     environment.filters["value"] = format_value
+    environment.filters["spread"] = spread_text
+    environment.filters["interval"] = interval_text
+    environment.globals["source_text"] = source_text
     environment.filters["cell"] = _markdown_cell
     return environment.get_template(template).render(context).encode()
 
@@ -135,15 +177,16 @@ def _trials_csv(summary: RunSummary) -> str:
     params = list(dict.fromkeys(name for _, trial in rows for name in trial.params))
     metrics = list(dict.fromkeys(name for _, trial in rows for name in trial.metrics))
     metrics = [name for name in metrics if name not in (*TRIAL_COLUMNS, *params)]
+    tested = list(dict.fromkeys(f"test_{name}" for _, trial in rows for name in trial.test or ()))
     buffer = io.StringIO()
-    writer = csv.DictWriter(
-        buffer, [*TRIAL_COLUMNS[:3], *params, *TRIAL_COLUMNS[3:], *metrics], lineterminator="\n"
-    )
+    columns = [*TRIAL_COLUMNS[:3], *params, *TRIAL_COLUMNS[3:], *metrics, *tested]
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
     writer.writeheader()
     for stage, trial in rows:
         known = trial.to_json()
         cells = {name: known[name] for name in TRIAL_COLUMNS[2:]}
         shown = {name: trial.metrics[name] for name in metrics if name in trial.metrics}
+        shown |= {f"test_{name}": value for name, value in (trial.test or {}).items()}
         writer.writerow({"stage": stage, "trial": trial.number, **cells, **trial.params, **shown})
     return buffer.getvalue()
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+from tuner.protocol.savings import Savings
+from tuner.reports.confirmation import Confirmation
+from tuner.reports.joint_check import JointCheck
 
 __all__ = [
     "RunState",
     "RunSummary",
+    "StageKind",
     "StageSummary",
     "TestedConfiguration",
     "TrialCounts",
@@ -16,6 +21,7 @@ __all__ = [
 ]
 
 RunState = Literal["finished", "open", "failed"]
+StageKind = Literal["search", "confirm", "check"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,8 @@ class TrialCounts:
         failed: Ended without a usable result.
         cached: Those of the above that were taken over, and so not trained again.
         running: Not ended.
+        carried_over: Those of the cached that this run had trained itself; the others were found
+            in other runs of the store.
     """
 
     finished: int = 0
@@ -35,11 +43,17 @@ class TrialCounts:
     failed: int = 0
     cached: int = 0
     running: int = 0
+    carried_over: int = 0
 
     @property
     def total(self) -> int:
         """All trials of the study."""
         return self.finished + self.pruned + self.failed + self.running
+
+    @property
+    def from_other_runs(self) -> int:
+        """Trials whose results another run of the store had."""
+        return self.cached - self.carried_over
 
     @property
     def trained(self) -> int:
@@ -53,6 +67,8 @@ class TrialCounts:
             "pruned": self.pruned,
             "failed": self.failed,
             "cached": self.cached,
+            "carried_over": self.carried_over,
+            "from_other_runs": self.from_other_runs,
             "running": self.running,
             "trained": self.trained,
         }
@@ -76,6 +92,8 @@ class TrialRow:
         mlflow_run_id: Its tracking run.
         attempts: How often it was started.
         seconds: Wall time of training; 0 for one that was taken over.
+        seed: Seed of initialisation and data order.
+        test: Metrics on the test split, where they were computed.
     """
 
     number: int
@@ -91,6 +109,8 @@ class TrialRow:
     mlflow_run_id: str | None
     attempts: int
     seconds: float
+    seed: int
+    test: Mapping[str, float] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The row as JSON values."""
@@ -108,6 +128,8 @@ class TrialRow:
             "mlflow_run_id": self.mlflow_run_id,
             "attempts": self.attempts,
             "seconds": self.seconds,
+            "seed": self.seed,
+            "test": None if self.test is None else dict(self.test),
         }
 
 
@@ -124,6 +146,11 @@ class StageSummary:
         winner: The winning trial; the best so far while the stage is open; None if none finished.
         closed: Whether the winner is final.
         reason: The decision in one sentence; empty while the stage is open.
+        kind: `search`; `confirm`, which has no winner; or `check`, whose winner decides nothing.
+        pruner: Who stops trials early; `none` for nobody.
+        asynchronous: Whether timing decides who is stopped.
+        savings: What that saved.
+        extensions: What was added to the stage after it had been closed, as JSON values.
     """
 
     name: str
@@ -134,6 +161,11 @@ class StageSummary:
     winner: TrialRow | None
     closed: bool
     reason: str
+    kind: StageKind = "search"
+    pruner: str = "none"
+    asynchronous: bool = False
+    savings: Savings = field(default_factory=Savings)
+    extensions: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def given_up(self) -> bool:
@@ -145,9 +177,13 @@ class StageSummary:
         return {
             "name": self.name,
             "study": self.study,
+            "kind": self.kind,
             "tunes": list(self.tunes),
             "closed": self.closed,
             "reason": self.reason,
+            "pruner": self.pruner,
+            "asynchronous": self.asynchronous,
+            "extensions": [dict(extension) for extension in self.extensions],
             "trials": self.counts.to_json(),
             "winner": self._winner_json(),
         }
@@ -198,11 +234,11 @@ class RunSummary:
 
     Attributes:
         run: Name of the run.
-        state: `finished` (all stages closed, winners tested), `failed` (no trial of a stage
-            has a result) or `open`.
+        state: `finished` (all stages closed, winners tested, and what was asked for beyond that
+            done), `failed` (no trial of a stage has a result) or `open`.
         stages: In order.
         baseline: Winner of the first stage, which trains the pose-net alone; None while open.
-        seal: Winner of the last stage; None while open.
+        seal: Winner of the last stage of the search; None while open.
         trainings: Trials that were trained, over all stages.
         seconds: Their wall time, added up.
         device_seconds: Wall time times devices, added up.
@@ -215,6 +251,9 @@ class RunSummary:
             empty where the defaults do.
         data_notes: What to know of the data, one line each.
         pretraining: Figures of what every trial began with; None without a pre-training.
+        confirmation: Winner, baseline and runners-up over fresh seeds; None without a confirm
+            stage.
+        check: The best point of a joint search beside the winner; None before one has ended.
     """
 
     run: str
@@ -233,12 +272,15 @@ class RunSummary:
     location_options: tuple[str, ...] = ()
     data_notes: tuple[str, ...] = ()
     pretraining: Mapping[str, Any] | None = None
+    confirmation: Confirmation | None = None
+    check: JointCheck | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The summary as JSON values: what `greedy --json` and `runs show --json` print.
 
-        `state`, `stages`, `baseline`, `seal` and `trainings` are results, equal for two runs of
-        equal seed; times, places and identifiers are kept out of them.
+        `state`, `stages`, `baseline`, `seal`, `confirmation`, `check` and `trainings` are
+        results, equal for two runs of equal seed; times, places and identifiers are kept out of
+        them. `savings` holds what pruning saved, by name of stage.
         """
         return {
             "run": self.run,
@@ -246,7 +288,10 @@ class RunSummary:
             "stages": [stage.to_json() for stage in self.stages],
             "baseline": None if self.baseline is None else self.baseline.to_json(),
             "seal": None if self.seal is None else self.seal.to_json(),
+            "confirmation": None if self.confirmation is None else self.confirmation.to_json(),
+            "check": None if self.check is None else self.check.to_json(),
             "trainings": self.trainings,
+            "savings": {stage.name: asdict(stage.savings) for stage in self.stages},
             "seconds": self.seconds,
             "device_seconds": self.device_seconds,
             "storage": self.storage,

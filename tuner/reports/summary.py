@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tuner.protocol.greedy import PRETRAINING
+from tuner.protocol.savings import stage_savings
 from tuner.protocol.selection import best_trial
 from tuner.records import StudyHistory, TrialRecord, TrialState
+from tuner.reports.confirmation import Confirmation, confirm, verdict_text
+from tuner.reports.joint_check import JointCheck, winner_noise_mm
 from tuner.reports.run_summary import (
     RunState,
     RunSummary,
+    StageKind,
     StageSummary,
     TestedConfiguration,
     TrialCounts,
     TrialRow,
 )
 
-__all__ = ["DATA_NOTES", "RUN_CONFIG", "RunSummary", "in_order", "summarise"]
+__all__ = ["DATA_NOTES", "RUN_CONFIG", "RunSummary", "extensions_of", "in_order", "is_closed"]
+__all__ += ["run_of", "stage_kind", "summarise"]
 
 RUN_CONFIG = "run_config"
 """Attribute of a run's first study: what the run was asked to do."""
@@ -28,7 +34,10 @@ PARAMETER_ORDER = ("lr_p", "lr_l", "alpha")
 """The order of the protocol, in which hyperparameters are shown; stores keep none."""
 
 DEFAULT_STAGES = 3
-"""Stages of the default protocol (paper A.5)."""
+"""Stages of the default protocol's search (paper A.5)."""
+
+KINDS: Mapping[str, StageKind] = {"4-confirm": "confirm", "5-check": "check"}
+"""Stages that follow the search; all others are part of it."""
 
 
 def summarise(
@@ -56,18 +65,20 @@ def summarise(
         artifacts: Folder of the run's report.
         mlflow_run_id: Tracking run of the whole run.
         location_options: Options that lead a command to this run's stores.
-        stages_planned: Stages of the protocol; the last of them decides.
+        stages_planned: Stages of the protocol's search; the last of them decides.
     """
-    stages = tuple(_stage(name, history) for name, history in histories.items())
-    tested = [_tested(stage, histories[stage.name]) for stage in stages]
-    complete = len(stages) >= stages_planned
-    seal = tested[-1] if complete else None
+    search = [name for name in histories if stage_kind(name) == "search"]
+    tested = [_tested(histories[name]) for name in search]
+    seal = tested[-1] if len(search) >= stages_planned else None
+    confirmation = _confirmation(histories)
+    stages = tuple(_stage(name, history, confirmation) for name, history in histories.items())
     first = next(iter(histories.values()), None)
+    configuration = first.attributes.get(RUN_CONFIG, {}) if first else {}
     trained = [t for h in histories.values() for t in h.trials if t.imported_from is None]
     outcomes = [trial.outcome for trial in trained if trial.outcome is not None]
     return RunSummary(
         run=run,
-        state=_state(stages, tested, complete=complete),
+        state=_state(stages, [tested[0], seal] if tested else [], confirmation, configuration),
         stages=stages,
         baseline=tested[0] if tested else None,
         seal=seal,
@@ -78,11 +89,34 @@ def summarise(
         tracking_uri=tracking_uri,
         mlflow_run_id=mlflow_run_id,
         artifacts=artifacts,
-        configuration=first.attributes.get(RUN_CONFIG, {}) if first else {},
+        configuration=configuration,
         location_options=tuple(location_options),
         data_notes=tuple(first.attributes.get(DATA_NOTES, ())) if first else (),
         pretraining=first.attributes.get(PRETRAINING) if first else None,
+        confirmation=confirmation,
+        check=_check(histories, seal, confirmation),
     )
+
+
+def stage_kind(name: str) -> StageKind:
+    """What a stage is for, by its name; a later generation (`5-check~2`) is of the same kind."""
+    return KINDS.get(name.partition("~")[0], "search")
+
+
+def is_closed(history: StudyHistory) -> bool:
+    """Whether the stage has a result that takes account of all its extensions."""
+    result = history.result
+    return result is not None and result.extensions >= len(extensions_of(history))
+
+
+def run_of(source: str) -> str:
+    """The run of `run/stage#number`, where a trial was taken from."""
+    return source.rsplit("/", 1)[0]
+
+
+def extensions_of(history: StudyHistory) -> tuple[Mapping[str, Any], ...]:
+    """What was added to the stage after it had been closed, in order."""
+    return tuple(history.attributes.get("extensions", ()))
 
 
 def in_order(params: Mapping[str, float]) -> dict[str, float]:
@@ -93,42 +127,95 @@ def in_order(params: Mapping[str, float]) -> dict[str, float]:
 
 def _state(
     stages: Sequence[StageSummary],
-    tested: Sequence[TestedConfiguration | None],
-    *,
-    complete: bool,
+    ends: Sequence[TestedConfiguration | None],
+    confirmation: Confirmation | None,
+    configuration: Mapping[str, Any],
 ) -> RunState:
     if any(stage.given_up for stage in stages):
         return "failed"
-    ends = (tested[0], tested[-1]) if tested else ()
-    if complete and ends and all(end is not None and end.test is not None for end in ends):
-        return "finished"
-    return "open"
+    if not ends or any(end is None or end.test is None for end in ends):
+        return "open"
+    if not all(stage.closed for stage in stages):
+        return "open"
+    kinds = {stage.kind for stage in stages}
+    if (confirmation.seeds if confirmation else 0) < (configuration.get("confirm_seeds") or 0):
+        return "open"
+    return "open" if configuration.get("check") and "check" not in kinds else "finished"
 
 
-def _stage(name: str, history: StudyHistory) -> StageSummary:
+def _confirmation(histories: Mapping[str, StudyHistory]) -> Confirmation | None:
+    found = [study for name, study in histories.items() if stage_kind(name) == "confirm"]
+    return confirm(found[-1]) if found else None
+
+
+def _check(
+    histories: Mapping[str, StudyHistory],
+    seal: TestedConfiguration | None,
+    confirmation: Confirmation | None,
+) -> JointCheck | None:
+    found = [study for name, study in histories.items() if stage_kind(name) == "check"]
+    if not found or seal is None or found[-1].result is None or not is_closed(found[-1]):
+        return None
+    result = found[-1].result
+    return JointCheck(
+        trial=result.winner,
+        params=in_order(result.params),
+        val_mpjpe_mm=result.value,
+        greedy_val_mpjpe_mm=seal.val_mpjpe_mm,
+        trials=sum(trial.state is TrialState.FINISHED for trial in found[-1].trials),
+        noise_mm=winner_noise_mm(confirmation),
+    )
+
+
+def _stage(name: str, history: StudyHistory, confirmation: Confirmation | None) -> StageSummary:
+    kind = stage_kind(name)
     rows = tuple(_row(trial) for trial in history.trials)
-    best = best_trial(history.trials)
-    number = history.result.winner if history.result else (best.number if best else None)
+    closed, reason = is_closed(history), ""
+    if kind == "confirm" and confirmation is not None:
+        closed = confirmation.complete and any(row.state == "finished" for row in rows)
+        reason = verdict_text(confirmation)
+    elif closed and history.result is not None:
+        reason = history.result.reason
+    definition = history.spec.definition
     return StageSummary(
         name=name,
         study=history.spec.study_name,
         tunes=tuple(in_order(dict.fromkeys(history.spec.distributions, 0.0))),
-        counts=_counts(history.trials),
+        counts=_counts(history),
         trials=rows,
-        winner=next((row for row in rows if row.number == number), None),
-        closed=history.result is not None,
-        reason=history.result.reason if history.result else "",
+        winner=None if kind == "confirm" else _winner(history, rows),
+        closed=closed,
+        reason=reason,
+        kind=kind,
+        pruner=definition.get("pruner", "none"),
+        asynchronous=bool(definition.get("asynchronous", False)),
+        savings=stage_savings(history.trials, _epochs(history)),
+        extensions=extensions_of(history),
     )
 
 
-def _counts(trials: Sequence[TrialRecord]) -> TrialCounts:
-    states = [trial.state for trial in trials]
+def _winner(history: StudyHistory, rows: Sequence[TrialRow]) -> TrialRow | None:
+    if history.result is not None and is_closed(history):
+        return next((row for row in rows if row.number == history.result.winner), None)
+    best = best_trial(history.trials)
+    return next((row for row in rows if best is not None and row.number == best.number), None)
+
+
+def _epochs(history: StudyHistory) -> int:
+    """Epochs of a whole training of the stage."""
+    return max((int(trial.spec.base.get("epochs", 0)) for trial in history.trials), default=0)
+
+
+def _counts(history: StudyHistory) -> TrialCounts:
+    states = [trial.state for trial in history.trials]
+    sources = [trial.imported_from for trial in history.trials if trial.imported_from]
     return TrialCounts(
         finished=states.count(TrialState.FINISHED),
         pruned=states.count(TrialState.PRUNED),
         failed=states.count(TrialState.FAILED),
-        cached=sum(trial.imported_from is not None for trial in trials),
+        cached=len(sources),
         running=states.count(TrialState.RUNNING),
+        carried_over=sum(run_of(source) == history.spec.run for source in sources),
     )
 
 
@@ -148,17 +235,20 @@ def _row(trial: TrialRecord) -> TrialRow:
         mlflow_run_id=trial.mlflow_run_id,
         attempts=outcome.attempts if outcome else 0,
         seconds=outcome.seconds if outcome and trial.imported_from is None else 0.0,
+        seed=trial.spec.seed,
+        test=trial.test_metrics,
     )
 
 
-def _tested(stage: StageSummary, history: StudyHistory) -> TestedConfiguration | None:
-    if not stage.closed or history.result is None:
+def _tested(history: StudyHistory) -> TestedConfiguration | None:
+    result = history.result
+    if result is None or not is_closed(history):
         return None
-    test = history.trials[history.result.winner].test_metrics
+    winner = history.trials[result.winner]
     return TestedConfiguration(
-        stage=stage.name,
-        params=in_order(history.result.params),
-        val_mpjpe_mm=history.result.value,
-        test=None if test is None else dict(test),
-        checkpoint=stage.winner.checkpoint if stage.winner else None,
+        stage=history.spec.stage,
+        params=in_order(result.params),
+        val_mpjpe_mm=result.value,
+        test=None if winner.test_metrics is None else dict(winner.test_metrics),
+        checkpoint=winner.outcome.checkpoint if winner.outcome else None,
     )

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tuner.protocol.selection import format_value
+from tuner.reports.confirmation import verdict_text
 from tuner.reports.metrics import METRICS, Metric
 from tuner.reports.run_summary import RunSummary, StageSummary, TrialRow
+from tuner.reports.summary import run_of
 
 __all__ = [
     "METRICS",
@@ -23,7 +25,10 @@ __all__ = [
     "next_steps",
     "params_text",
     "place_rows",
+    "savings_text",
     "selection_note",
+    "source_text",
+    "stage_notes",
     "stage_rows",
     "winner_checkpoint",
 ]
@@ -135,13 +140,7 @@ def headline(summary: RunSummary) -> str:
     if row is None or row.seal is None or row.difference is None or row.percent is None:
         closed = sum(stage.closed for stage in summary.stages)
         return f"Not finished; stages closed: {closed}, trainings begun: {summary.trainings}."
-    change = "lowers" if row.difference < 0 else "raises"
-    if f"{abs(row.difference):.2f}" == "0.00":
-        return f"SEAL leaves MPJPE on test where the baseline has it, at {row.seal:.2f} mm."
-    return (
-        f"SEAL {change} MPJPE on test by {abs(row.difference):.2f} mm "
-        f"({row.percent:+.1f} %): {row.baseline:.2f} to {row.seal:.2f} mm."
-    )
+    return f"{_change_text(row.baseline, row.seal, row.percent)}{_certainty(summary)}"
 
 
 def selection_note(summary: RunSummary) -> str:
@@ -151,10 +150,52 @@ def selection_note(summary: RunSummary) -> str:
             "Chosen on the TEST split (select_on = test, as the paper did): the test figures "
             "are optimistic."
         )
+    chosen = "Chosen on the validation split; the test split was used once, for these two."
+    if summary.confirmation is None:
+        return (
+            f"{chosen} One training each: repeat the command with --confirm-seeds 5 before you "
+            "believe a small difference."
+        )
+    return f"{chosen} One training each; the confirmation has more."
+
+
+def stage_notes(stage: StageSummary) -> list[str]:
+    """What to know of a stage's trials besides the decision, a sentence each."""
+    notes = []
+    if stage.pruner != "none":
+        notes.append(savings_text(stage))
+    if stage.asynchronous:
+        notes.append(
+            "Asynchronous: trials were judged at once, so timing had a say in who was stopped, "
+            "and a repetition may end otherwise."
+        )
+    for extension in stage.extensions:
+        reason = extension.get("reason", f"extended by {extension['trials']} more trials")
+        notes.append(f"Afterwards {reason}.")
+    sources = [t.imported_from for t in stage.trials if t.imported_from]
+    others = sorted({run_of(source) for source in sources} - {run_of(stage.study)})
+    if others:
+        known = _count(stage.counts.from_other_runs, "training")
+        notes.append(f"{known} known from {', '.join(others)}: not paid twice.")
+    return notes
+
+
+def savings_text(stage: StageSummary) -> str:
+    """What the stage's pruner saved, in one sentence."""
+    saved = stage.savings
+    if not saved.epochs:
+        return f"Pruning ({stage.pruner}) stopped no trial early."
     return (
-        "Chosen on the validation split; the test split was used once, for these two. One "
-        "training each: repeat with other seeds before you believe a small difference."
+        f"Pruning ({stage.pruner}) saved {saved.epochs} of {saved.planned_epochs} epochs, "
+        f"about {duration_text(saved.seconds)}."
     )
+
+
+def source_text(run: str, source: str) -> str:
+    """Where a trial's result comes from that was not trained again, for people."""
+    if run_of(source) == run:
+        return f"carried over from {source.removeprefix(f'{run}/')}"
+    return f"cached: known from {source}"
 
 
 def winner_checkpoint(summary: RunSummary) -> str | None:
@@ -212,6 +253,25 @@ def _larger_run(summary: RunSummary, options: str) -> list[tuple[str, str]]:
     return [(f"{command} --preset {larger}{options}", "a longer search, on a GPU")]
 
 
+def _change_text(baseline: float, seal: float, percent: float) -> str:
+    difference = seal - baseline
+    if f"{abs(difference):.2f}" == "0.00":
+        return f"SEAL leaves MPJPE on test where the baseline has it, at {seal:.2f} mm."
+    return (
+        f"SEAL {'lowers' if difference < 0 else 'raises'} MPJPE on test by {abs(difference):.2f} "
+        f"mm ({percent:+.1f} %): {baseline:.2f} to {seal:.2f} mm."
+    )
+
+
+def _certainty(summary: RunSummary) -> str:
+    """What the fresh seeds say of the difference of two trainings; empty without them."""
+    return f" {verdict_text(summary.confirmation)}" if summary.confirmation else ""
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _comparison(metric: Metric, baseline: float, seal: float | None) -> ComparisonRow:
     if seal is None:
         return ComparisonRow(metric, baseline, None, None, None)
@@ -237,7 +297,8 @@ def _counts_text(stage: StageSummary) -> str:
     counts = stage.counts
     parts = [f"{counts.finished} of {counts.total}"]
     for count, word in (
-        (counts.cached, "reused"),
+        (counts.carried_over, "carried over"),
+        (counts.from_other_runs, "cached"),
         (counts.pruned, "pruned"),
         (counts.failed, "failed"),
         (counts.running, "open"),
@@ -250,6 +311,8 @@ def _counts_text(stage: StageSummary) -> str:
 def _open_text(stage: StageSummary) -> str:
     if stage.given_up:
         return f"stage {stage.name}: no trial finished: {_first_reason(stage.trials)}"
+    if stage.kind == "confirm":
+        return stage.reason
     if stage.winner is None:
         return f"stage {stage.name} is open: no trial has finished yet"
     return f"stage {stage.name} is open: what is shown is the best so far"

@@ -11,6 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner.pretraining import pretraining_line
+from tuner.reports.confirmation import Confirmation
+from tuner.reports.confirmation_tables import (
+    DifferenceRow,
+    candidate_rows,
+    difference_rows,
+    interval_text,
+)
+from tuner.reports.joint_check import check_text
 from tuner.reports.run_summary import RunSummary
 from tuner.reports.tables import (
     ComparisonRow,
@@ -22,10 +30,14 @@ from tuner.reports.tables import (
     params_text,
     place_rows,
     selection_note,
+    stage_notes,
     stage_rows,
 )
 
 __all__ = ["print_summary", "render_summary"]
+
+SHOWN_ABOVE = ("winner", "baseline")
+"""Candidates whose hyperparameters stand below the comparison."""
 
 STATE_STYLES = {"finished": "green", "open": "yellow", "failed": "red"}
 
@@ -44,6 +56,10 @@ def render_summary(summary: RunSummary) -> RenderableType:
     comparison = comparison_rows(summary)
     if comparison:
         parts += [_comparison_table(comparison), *_configurations(summary), Text()]
+    if summary.confirmation is not None and candidate_rows(summary.confirmation):
+        parts += [*_confirmation(summary.confirmation), Text()]
+    if summary.check is not None:
+        parts += [Text(check_text(summary.check)), Text()]
     parts += [_stage_table(summary), Text()]
     parts += [_pairs("Where everything is", place_rows(summary)), Text()]
     parts += [_steps(next_steps(summary))]
@@ -51,8 +67,7 @@ def render_summary(summary: RunSummary) -> RenderableType:
 
 
 def _comparison_table(rows: Sequence[ComparisonRow]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", title_style="bold")
-    table.title = f"Test split: baseline against SEAL ({direction_note(rows)})"
+    table = _table(f"Test split: baseline against SEAL ({direction_note(rows)})")
     table.add_column("metric")
     for name in ("baseline", "SEAL", "difference", "percent"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -76,9 +91,56 @@ def _configurations(summary: RunSummary) -> list[Text]:
     return lines
 
 
-def _stage_table(summary: RunSummary) -> Group:
+def _confirmation(confirmation: Confirmation) -> list[RenderableType]:
+    """How the candidates lie over their seeds, then the differences."""
+    table = _table("Fresh seeds: MPJPE on test (mm)")
+    table.add_column("candidate", no_wrap=True)
+    for name in ("seeds", "mean", "std", "lowest", "highest"):
+        table.add_column(name, justify="right")
+    rows = candidate_rows(confirmation)
+    for row in rows:
+        found = row.headline
+        figures = (found.mean, found.std, found.minimum, found.maximum) if found else (None,) * 4
+        table.add_row(row.role, row.seeds, *(_number(figure) for figure in figures))
+    lines = [
+        Text.assemble((f"{row.role}: ", "bold"), row.params)
+        for row in rows
+        if row.role not in SHOWN_ABOVE
+    ]
+    differences = difference_rows(confirmation, brief=True)
+    parts: list[RenderableType] = [table, *lines]
+    return [*parts, Text(), _differences(differences)] if differences else parts
+
+
+def _differences(rows: Sequence[DifferenceRow]) -> Table:
+    table = _table("The same seeds in pairs: winner minus other, on test")
+    table.add_column("other", no_wrap=True)
+    table.add_column("metric")
+    table.add_column("pairs", justify="right")
+    table.add_column("mean", justify="right", no_wrap=True)
+    table.add_column("95 % interval", justify="right", no_wrap=True)
+    table.add_column("verdict")
+    for row in rows:
+        style = {True: "green", False: "red", None: "dim"}[row.better]
+        table.add_row(
+            row.other,
+            f"{row.metric.label} ({row.metric.unit})",
+            str(row.pairs),
+            _number(row.mean, sign=True),
+            interval_text(row.interval),
+            Text(row.verdict, style=style),
+        )
+    return table
+
+
+def _table(title: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", title_style="bold")
-    table.title = "Stages"
+    table.title = title
+    return table
+
+
+def _stage_table(summary: RunSummary) -> Group:
+    table = _table("Stages")
     table.add_column("stage", no_wrap=True)
     table.add_column("trials finished")
     table.add_column("best")
@@ -88,7 +150,10 @@ def _stage_table(summary: RunSummary) -> Group:
         value = "" if row.val_mpjpe_mm is None else f"{row.val_mpjpe_mm:.2f} mm"
         table.add_row(row.name, row.trials, row.tuned, value)
     decisions = [
-        Padding(Text(row.decision, style="dim"), (0, 0, 0, 2), expand=False) for row in rows
+        Padding(Text(text, style="dim"), (0, 0, 0, 2), expand=False)
+        for stage, row in zip(summary.stages, rows, strict=True)
+        if stage.kind != "confirm"  # the headline says it
+        for text in (row.decision, *stage_notes(stage))
     ]
     effort = (
         f"{summary.trainings} trainings, {duration_text(summary.seconds)} of training time "

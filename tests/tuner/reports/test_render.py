@@ -54,6 +54,60 @@ def test_a_finished_run_writes_every_file(build_run: BuildRun, tmp_path: Path) -
     assert json.loads((tmp_path / "summary.json").read_text()) == summary.to_json()
 
 
+def test_a_confirmed_run_has_a_section_a_picture_and_a_table(
+    build_confirmed_run: BuildRun, tmp_path: Path
+) -> None:
+    histories = build_confirmed_run(check_gain_mm=0.21)
+    summary = summarise("demo", histories)
+    written = write_report(summary, histories, tmp_path)
+    names = {str(path.relative_to(tmp_path)) for path in written}
+    assert {"confirmation.csv", "figures/confirmation.png", "figures/5-check.png"} <= names
+    assert "figures/4-confirm.png" not in names
+    page, text = (tmp_path / "report.html").read_text(), (tmp_path / "report.md").read_text()
+    for part in ("Confirmed: over 5 fresh seeds", "62.04 ± 0.81", "-4.27 to -3.69"):
+        assert part in page
+        assert part in text
+    assert "Stage 4-confirm" not in page
+    assert page.count("0.21 mm is inside noise: two trainings of the winner differ") == 1
+    assert "5-check: 0.21 mm is inside noise" in text
+    with (tmp_path / "trials.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["stage"] == "4-confirm"]
+    assert [row["seed"] for row in rows[:4]] == ["1000", "1000", "1000", "1001"]
+    assert float(rows[0]["test_mpjpe_mm"]) == 66.9
+    assert json.loads((tmp_path / "summary.json").read_text()) == summary.to_json()
+
+
+def test_an_unfinished_confirmation_has_a_report(
+    build_confirmed_run: BuildRun, tmp_path: Path
+) -> None:
+    histories = build_confirmed_run()
+    stage = histories["4-confirm"]
+    for candidates in ({"candidates": stage.attributes["candidates"]}, {}):
+        histories["4-confirm"] = replace(stage, trials=(), attributes=candidates)
+        write_report(summarise("demo", histories), histories, tmp_path)
+        page = (tmp_path / "report.html").read_text()
+        assert "no fresh seed has test figures of winner and baseline yet" in page
+
+
+def test_pruning_and_caches_stand_in_the_report(build_open_run: BuildRun, tmp_path: Path) -> None:
+    histories = build_open_run()
+    stage = histories["2-lr_l"]
+    trials = (*stage.trials[:2], replace(stage.trials[2], imported_from="other/2-lr_l#7"))
+    definition = {"pruner": "asha", "asynchronous": True}
+    histories["2-lr_l"] = replace(
+        stage,
+        spec=replace(stage.spec, definition=definition),
+        trials=(*trials, stage.trials[3]),
+    )
+    write_report(summarise("demo", histories), histories, tmp_path)
+    for name in ("report.html", "report.md"):
+        text = (tmp_path / name).read_text()
+        assert "Pruning (asha) saved 3 of 15 epochs, about 6 s." in text
+        assert "timing had a say in who was stopped" in text
+        assert "1 training known from other: not paid twice." in text
+    assert "cached: known from other/2-lr_l#7" in (tmp_path / "report.html").read_text()
+
+
 def test_the_page_needs_nothing_from_elsewhere(build_run: BuildRun, tmp_path: Path) -> None:
     histories = build_run()
     write_report(summarise("demo", histories), histories, tmp_path)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from tuner.protocol.savings import Savings
 from tuner.records import StudyHistory
 from tuner.reports.run_summary import RunSummary
 from tuner.reports.summary import summarise
@@ -18,6 +19,8 @@ from tuner.reports.tables import (
     next_steps,
     place_rows,
     selection_note,
+    source_text,
+    stage_notes,
     stage_rows,
 )
 from tuner.reports.terminal import print_summary
@@ -121,7 +124,64 @@ def test_selection_on_test_is_labelled(build_run: BuildRun) -> None:
 def test_stage_rows_tell_tuned_from_fixed(build_run: BuildRun) -> None:
     row = stage_rows(summarise("demo", build_run()))[2]
     assert (row.tuned, row.fixed) == ("alpha 5e-3", "lr_p 1e-3, lr_l 5e-4")
-    assert row.trials == "4 of 4, 2 reused"
+    assert row.trials == "4 of 4, 2 carried over"
+
+
+def test_what_pruning_saved_is_said_in_epochs_and_time(build_open_run: BuildRun) -> None:
+    stage = summarise("demo", build_open_run()).stages[1]
+    stage = replace(stage, pruner="asha", asynchronous=True)
+    notes = stage_notes(stage)
+    assert notes[0] == "Pruning (asha) saved 3 of 20 epochs, about 6 s."
+    assert notes[1].startswith("Asynchronous: trials were judged at once, so timing had a say")
+    nothing = replace(stage, savings=Savings(0, 0.0, 20), asynchronous=False)
+    assert stage_notes(nothing) == ["Pruning (asha) stopped no trial early."]
+
+
+def test_cache_hits_are_shown_with_their_source(build_run: BuildRun) -> None:
+    histories = build_run()
+    last = histories["3-alpha"]
+    known = replace(last.trials[3], imported_from="other/3-alpha#8")
+    histories["3-alpha"] = replace(last, trials=(*last.trials[:3], known))
+    summary = summarise("demo", histories)
+    assert stage_rows(summary)[2].trials == "4 of 4, 2 carried over, 1 cached"
+    assert stage_notes(summary.stages[2]) == ["1 training known from other: not paid twice."]
+    assert "1 training known from other: not paid twice." in shown(summary)
+    assert source_text("demo", "other/3-alpha#8") == "cached: known from other/3-alpha#8"
+    assert source_text("demo", "demo/2-lr_l#3") == "carried over from 2-lr_l#3"
+
+
+def test_extensions_are_noted(build_run: BuildRun) -> None:
+    stage = summarise("demo", build_run()).stages[2]
+    asked = ({"trials": 8}, {"trials": 4, "reason": "refined by 4 more trials"})
+    assert stage_notes(replace(stage, extensions=asked)) == [
+        *("Afterwards extended by 8 more trials.", "Afterwards refined by 4 more trials."),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("gain_mm", "seeds", "parts"),
+    [
+        (4.0, 5, ("Confirmed: over 5 fresh seeds", "-4.27 to -3.69", "gain")),
+        (0.3, 3, ("Not confirmed: over 3 fresh seeds", "-0.96 to +0.36", "noise")),
+    ],
+)
+def test_the_confirmation_fits_eighty_columns(
+    build_confirmed_run: BuildRun, gain_mm: float, seeds: int, parts: tuple[str, ...]
+) -> None:
+    histories = build_confirmed_run(seeds, gain_mm=gain_mm, check_gain_mm=0.21)
+    summary = summarise("demo", histories)
+    text = shown(summary)
+    assert max(len(line) for line in text.splitlines()) <= 80
+    words = " ".join(text.split())
+    for part in (*parts, "runner-up 1: lr_p 1e-3, lr_l 5e-4, alpha 1e-2"):
+        assert part in words
+    assert "0.21 mm is inside noise: two trainings of the winner differ by up to" in words
+    assert "repeat the command with --confirm-seeds" not in words
+
+
+def test_a_run_that_is_not_confirmed_says_how_to(build_run: BuildRun) -> None:
+    words = " ".join(shown(summarise("demo", build_run())).split())
+    assert "repeat the command with --confirm-seeds 5 before you believe" in words
 
 
 def test_a_failed_stage_gives_its_first_reason(build_open_run: BuildRun) -> None:
