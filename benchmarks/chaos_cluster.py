@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tuner.adapters.ray_session import changed_environment
+
 __all__ = ["KillableCluster"]
 
 NODES = 2
@@ -34,15 +36,18 @@ class KillableCluster:
         self._cluster: Any = None
 
     def __enter__(self) -> Self:
-        os.environ["RAY_TMPDIR"] = self._folder
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-        from ray.cluster_utils import Cluster
+        with self._stack:
+            settings = {"RAY_TMPDIR": self._folder, "RAY_USAGE_STATS_ENABLED": "0"}
+            self._stack.enter_context(changed_environment(settings))
+            self._stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
+            from ray.cluster_utils import Cluster
 
-        self._cluster = Cluster(
-            initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
-        )
-        for _ in range(NODES):
-            self._add_node()
+            head = {"num_cpus": 0, "include_dashboard": False}
+            self._cluster = Cluster(initialize_head=True, head_node_args=head)
+            self._stack.callback(self._cluster.shutdown)
+            for _ in range(NODES):
+                self._add_node()
+            self._stack = self._stack.pop_all()
         return self
 
     def __exit__(
@@ -51,8 +56,7 @@ class KillableCluster:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._cluster.shutdown()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._stack.close()
 
     @property
     def address(self) -> str:

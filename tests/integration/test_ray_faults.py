@@ -124,6 +124,17 @@ def test_an_interrupted_run_cancels_its_trials_and_says_so(
     assert not wait_until_gone(below)
 
 
+def test_an_interrupt_lets_running_epochs_end(start_driver: Callable[[float], Driver]) -> None:
+    driver = start_driver(4.0)
+    read_until(driver, "started", count=2)
+    driver.send_signal(signal.SIGINT)
+    said = driver.communicate(timeout=120)[0].splitlines()
+
+    assert driver.returncode == 128 + signal.SIGINT
+    assert sorted(line for line in said if line.startswith("epoch")) == ["epoch 0 1", "epoch 1 1"]
+    assert said.index("end 0 cancelled") > said.index("epoch 0 1")
+
+
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to find processes")
 @pytest.mark.parametrize("step_s", [0.2, 600.0], ids=["between epochs", "in a long epoch"])
 def test_nothing_of_ray_outlives_a_killed_driver(

@@ -53,6 +53,7 @@ class _Trial:
     progress: Progress | None = None
     last_epoch: int = 0
     end: End | None = None
+    settled: bool = False
     parked: bool = False
 
 
@@ -69,6 +70,7 @@ class TrialBridge:
         max_failures: How often a failed trial is tried again; a lost node does not count.
         devices: Accelerators that a trial holds, or CPUs if none.
         interrupted: Says whether a signal asked for the end.
+        grace_s: How long running epochs may still take then, seconds.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class TrialBridge:
         max_failures: int,
         devices: float,
         interrupted: Callable[[], bool] = lambda: False,
+        grace_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._feed = feed
         self._observer = observer
@@ -87,6 +90,8 @@ class TrialBridge:
         self._max_failures = max_failures
         self._devices = devices
         self._interrupted = interrupted
+        self._grace_s = grace_s
+        self._interrupted_s: float | None = None
         self._live: dict[str, _Trial] = {}
         self._retries: deque[_Trial] = deque()
         self._parked: dict[tuple[str, int], _Trial] = {}
@@ -109,6 +114,24 @@ class TrialBridge:
     def aborting(self) -> bool:
         """Whether everything has to stop now."""
         return self.fault is not None or self._interrupted()
+
+    @property
+    def finishing(self) -> bool:
+        """Whether, after a signal, running epochs are still given time to end."""
+        grace_s = self._grace_s()
+        if self.fault is not None or not self._interrupted() or grace_s <= 0.0:
+            return False
+        waiting = [t for t in self._live.values() if t.attempt_started_s and not t.settled]
+        if self._interrupted_s is None:
+            self._interrupted_s = time.monotonic()
+            if waiting:
+                logger.warning(
+                    "interrupted: waiting for the running epochs of %d trials, at most %.0f s; "
+                    "interrupt once more to leave at once",
+                    len(waiting),
+                    grace_s,
+                )
+        return bool(waiting) and time.monotonic() - self._interrupted_s < grace_s
 
     @property
     def room(self) -> int:
@@ -152,8 +175,9 @@ class TrialBridge:
     def progressed(self, ticket: str, flat_result: Mapping[str, Any]) -> bool:
         """Take a report; return whether the trial has to stop."""
         trial = self._live.get(ticket)
-        if trial is None or self.aborting:
+        if trial is None or self.fault is not None or trial.settled:
             return True
+        trial.settled = self._interrupted()
         try:
             trial.progress = Progress.from_result(flat_result)
             for note in trial.progress.notes:
@@ -163,7 +187,7 @@ class TrialBridge:
             self._keep(error)
             return True
         self._feed_waits = self._feed_waits and not self._feed_listens
-        return trial.parked or trial.end is not None
+        return trial.parked or trial.settled or trial.end is not None
 
     def ended(self, ticket: str) -> None:
         """Tune stopped the trial, after a report that asked for it."""
@@ -180,6 +204,8 @@ class TrialBridge:
 
     def failed(self, ticket: str, traceback: str) -> None:
         """The worker raised or died; try again, or give up."""
+        if self.aborting and ticket in self._live:
+            self._live[ticket].settled = True
         if self.aborting or ticket not in self._live:
             return
         trial = self._live.pop(ticket)

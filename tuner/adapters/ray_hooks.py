@@ -88,9 +88,9 @@ class ObserverCallback(tune.Callback):
     def kill_workers(self) -> None:
         """End all workers at once.
 
-        Tune would wait for the running epochs. Checkpoints are written after every epoch, so
-        that nothing but the begun epoch is lost, and a job that is being stopped has little
-        time before it is killed itself.
+        Tune would wait for the running epochs without end. Checkpoints are written after every
+        epoch, so that nothing but the begun epoch is lost, and a job that is being stopped has
+        little time before it is killed itself.
         """
         for trial in self._trials:
             actor = trial.temporary_state.ray_actor
@@ -128,7 +128,7 @@ class AbortStopper(tune.Stopper):
 
     def stop_all(self) -> bool:
         """Whether all have to stop; Tune asks in each round, and no more after a yes."""
-        if not self._bridge.aborting:
+        if not self._bridge.aborting or self._bridge.finishing:
             return False
         self._bridge.cancel_rest()
         self._callback.kill_workers()

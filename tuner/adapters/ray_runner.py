@@ -136,6 +136,7 @@ class RayTuneRunner:
                 max_failures=self._max_failures,
                 devices=slot.devices,
                 interrupted=lambda: guard.received,
+                grace_s=lambda: guard.grace_s,
             )
             bridge.memory_limit = self._memory_limit
             with self._watched(slot, bridge) as watch:

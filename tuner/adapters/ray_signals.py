@@ -9,6 +9,9 @@ from typing import Any, Self
 
 __all__ = ["SignalGuard", "pending_signal"]
 
+INTERRUPT_GRACE_S = 10.0
+"""How long a user's Ctrl-C lets running epochs go on."""
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Tune installs a handler for SIGUSR1 and leaves it behind
 _RESTORED = (*_SIGNALS, signal.SIGUSR1)
@@ -39,6 +42,11 @@ class SignalGuard:
     def received(self) -> bool:
         """Whether a signal has come."""
         return self.signal_number is not None
+
+    @property
+    def grace_s(self) -> float:
+        """Seconds that running epochs may still take; none after SIGTERM, before a kill."""
+        return INTERRUPT_GRACE_S if self.signal_number == signal.SIGINT else 0.0
 
     @property
     def signal_name(self) -> str:

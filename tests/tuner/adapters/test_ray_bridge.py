@@ -239,6 +239,58 @@ def test_an_interruption_cancels_what_runs_and_keeps_what_has_ended() -> None:
     assert bridge.next_request("c") is FeedState.DONE
 
 
+def test_epochs_that_run_when_interrupted_are_finished_and_kept() -> None:
+    interrupted = False
+    seen = Recorder()
+    bridge = bridge_of(
+        *(ListFeed([FIRST, SECOND]), seen),
+        interrupted=lambda: interrupted,
+        grace_s=lambda: 60.0,
+    )
+
+    def waits() -> bool:
+        return bridge.finishing
+
+    for ticket in ("a", "b"):
+        bridge.next_request(ticket)
+        bridge.started(ticket)
+    assert not waits()
+    interrupted = True
+    assert waits()
+    assert bridge.next_request("c") is FeedState.DONE
+    assert bridge.progressed("a", result(1)), "no further epoch"
+    bridge.ended("a")
+    assert waits(), "the epoch of the other one still runs"
+    assert bridge.progressed("b", result(3))
+    bridge.ended("b")
+    assert not waits()
+    bridge.cancel_rest()
+
+    assert seen.epochs == [(0, 1), (1, 3)]
+    assert seen.kinds() == {0: OutcomeKind.CANCELLED, 1: OutcomeKind.COMPLETED}
+
+
+def test_nobody_waits_for_epochs_without_grace_or_for_workers_that_died() -> None:
+    interrupted, grace_s = False, 0.0
+    bridge = bridge_of(
+        *(ListFeed([FIRST]), Recorder()),
+        interrupted=lambda: interrupted,
+        grace_s=lambda: grace_s,
+    )
+
+    def waits() -> bool:
+        return bridge.finishing
+
+    bridge.next_request("a")
+    bridge.started("a")
+    interrupted = True
+    assert not waits()
+    grace_s = 60.0
+    assert waits()
+    bridge.failed("a", "the worker was killed")
+    assert not waits()
+
+
 def test_a_trial_that_waits_for_its_next_attempt_is_cancelled_too() -> None:
     seen = Recorder()
     bridge = bridge_of(ListFeed([FIRST, SECOND]), seen)
