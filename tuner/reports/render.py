@@ -33,6 +33,7 @@ from tuner.reports.joint_check import noise_text
 from tuner.reports.run_summary import RunSummary, StageSummary
 from tuner.reports.tables import (
     comparison_rows,
+    confirmation_note,
     direction_note,
     duration_text,
     headline,
@@ -136,6 +137,7 @@ def _confirmation_context(summary: RunSummary) -> dict[str, Any] | None:
         return None
     return {
         "text": verdict_text(found),
+        "note": confirmation_note(summary),
         "metrics": shown_metrics(found),
         "candidates": candidate_rows(found),
         "differences": difference_rows(found),

@@ -19,6 +19,7 @@ __all__ = [
     "Metric",
     "StageRow",
     "comparison_rows",
+    "confirmation_note",
     "direction_note",
     "duration_text",
     "headline",
@@ -157,6 +158,16 @@ def selection_note(summary: RunSummary) -> str:
             "believe a small difference."
         )
     return f"{chosen} One training each; the confirmation has more."
+
+
+def confirmation_note(summary: RunSummary) -> str:
+    """How the trainings with fresh seeds were made, for every report to say."""
+    note = "All candidates have the same seeds, none of which the search used."
+    if summary.configuration.get("select_on") == "test":
+        note += (
+            " The epoch of each training was chosen on TEST, so its test figures are optimistic."
+        )
+    return note
 
 
 def stage_notes(stage: StageSummary) -> list[str]:

@@ -23,6 +23,7 @@ from tuner.reports.run_summary import RunSummary
 from tuner.reports.tables import (
     ComparisonRow,
     comparison_rows,
+    confirmation_note,
     direction_note,
     duration_text,
     headline,
@@ -57,7 +58,8 @@ def render_summary(summary: RunSummary) -> RenderableType:
     if comparison:
         parts += [_comparison_table(comparison), *_configurations(summary), Text()]
     if summary.confirmation is not None and candidate_rows(summary.confirmation):
-        parts += [*_confirmation(summary.confirmation), Text()]
+        note = Text(confirmation_note(summary), style="dim")
+        parts += [*_confirmation(summary.confirmation), note, Text()]
     if summary.check is not None:
         parts += [Text(check_text(summary.check)), Text()]
     parts += [_stage_table(summary), Text()]

@@ -13,6 +13,7 @@ from tuner.reports.run_summary import RunSummary
 from tuner.reports.summary import summarise
 from tuner.reports.tables import (
     comparison_rows,
+    confirmation_note,
     direction_note,
     duration_text,
     headline,
@@ -177,6 +178,15 @@ def test_the_confirmation_fits_eighty_columns(
         assert part in words
     assert "0.21 mm is inside noise: two trainings of the winner differ by up to" in words
     assert "repeat the command with --confirm-seeds" not in words
+
+
+def test_fresh_seeds_chosen_on_test_are_labelled(build_confirmed_run: BuildRun) -> None:
+    summary = summarise("demo", build_confirmed_run())
+    assert "TEST" not in confirmation_note(summary)
+    summary = replace(summary, configuration={"select_on": "test"})
+    assert "chosen on TEST, so its test figures are optimistic." in " ".join(
+        shown(summary).split()
+    )
 
 
 def test_a_run_that_is_not_confirmed_says_how_to(build_run: BuildRun) -> None:
