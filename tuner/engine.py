@@ -24,10 +24,12 @@ from tuner.protocol.actions import (
     Finished,
     GiveUp,
     ImportTrials,
+    KeepFact,
     OpenStage,
     Pretrain,
     RunTrials,
 )
+from tuner.protocol.generations import current_studies
 from tuner.protocol.greedy import (
     PRETRAINING,
     RETRY_ROUNDS,
@@ -88,10 +90,10 @@ def check_run(protocol: Protocol, store: StudyStore) -> dict[str, StudyHistory]:
         StoreError: If the store failed.
     """
     history = read_history(protocol, store)
-    for stage in protocol.stages:
-        if stage.name not in history:
-            break
-        store.open_study(study_spec(protocol, stage, history))
+    current = current_studies(history)
+    for stage in protocol.all_stages:
+        if stage.name in current:
+            store.open_study(study_spec(protocol, stage, history))
     return history
 
 
@@ -126,16 +128,10 @@ def _carry_out_next(protocol: Protocol, ports: Ports) -> bool:
     history = read_history(protocol, ports.store)
     action = next_action(protocol, history)
     match action:
-        case OpenStage():
-            ports.store.open_study(action.study)
-            ports.listener.on_message(f"{action.stage}: {action.reason}")
+        case OpenStage() | KeepFact() | ImportTrials() | AskTrials():
+            _record(protocol, action, history, ports)
         case Pretrain():
             _pretrain(protocol, action, ports)
-        case ImportTrials():
-            ports.recorder(protocol).carry_over(action, history)
-            ports.listener.on_message(f"{action.reason}: not trained again")
-        case AskTrials():
-            _ask(protocol, action, history, ports)
         case RunTrials():
             session = StageSession(
                 protocol,
@@ -175,10 +171,27 @@ def _reopen_given_up(protocol: Protocol, store: StudyStore) -> None:
         store.annotate(protocol.study_name(action.stage), RETRY_ROUNDS, rounds + 1)
 
 
-def _ask(protocol: Protocol, action: AskTrials, history: History, ports: Ports) -> None:
-    hits = ports.recorder(protocol).ask(action, history)
-    if hits:
-        ports.listener.on_message(f"{hits} trials are known already: not trained again")
+def _record(
+    protocol: Protocol,
+    action: OpenStage | KeepFact | ImportTrials | AskTrials,
+    history: History,
+    ports: Ports,
+) -> None:
+    """Carry out an action that writes to the study store alone."""
+    match action:
+        case OpenStage():
+            ports.store.open_study(action.study)
+            ports.listener.on_message(f"{action.stage}: {action.reason}")
+        case KeepFact():
+            ports.store.annotate(protocol.study_name(action.stage), action.key, action.value)
+            ports.listener.on_message(action.reason)
+        case ImportTrials():
+            ports.recorder(protocol).carry_over(action, history)
+            ports.listener.on_message(f"{action.reason}: not trained again")
+        case AskTrials():
+            hits = ports.recorder(protocol).ask(action, history)
+            if hits:
+                ports.listener.on_message(f"{hits} trials are known already: not trained again")
 
 
 def _pretrain(protocol: Protocol, action: Pretrain, ports: Ports) -> None:

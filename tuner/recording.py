@@ -9,6 +9,8 @@ from tuner.cache import TrialCache
 from tuner.errors import StoreError
 from tuner.ports import Sampler, StudyStore, Tracker
 from tuner.protocol.actions import AskTrials, ImportTrials, PlannedTrial
+from tuner.protocol.extensions import within
+from tuner.protocol.generations import labels
 from tuner.protocol.stages import Protocol, stage_of
 from tuner.records import (
     EpochReport,
@@ -23,13 +25,19 @@ __all__ = ["Recorder", "keep_tracking_ids", "read_history"]
 
 
 def read_history(protocol: Protocol, store: StudyStore) -> dict[str, StudyHistory]:
-    """The run's studies that exist, by name of stage.
+    """The run's studies that exist, by label: in order of the stages, oldest generation first.
 
     Raises:
         StoreError: If the store cannot be read.
     """
-    found = {s.name: store.history(protocol.study_name(s.name)) for s in protocol.stages}
-    return {name: study for name, study in found.items() if study is not None}
+    found = {}
+    for stage in protocol.all_stages:
+        for label in labels(stage.name):
+            study = store.history(protocol.study_name(label))
+            if study is None:
+                break
+            found[label] = study
+    return found
 
 
 def keep_tracking_ids(protocol: Protocol, store: StudyStore, tracker: Tracker) -> None:
@@ -73,20 +81,23 @@ class Recorder:
         Raises:
             StoreError: If the store failed, or another process writes to the study.
         """
-        known = self.cache.known(history, any_seed=True) if self.cache else None
+        confirms = stage_of(self.protocol, action.stage) is self.protocol.confirm
+        # what is repeated with another seed is not known already
+        known = self.cache.known(history, any_seed=not confirms) if self.cache else None
         hits = 0
         study = history[action.stage]
         for planned in action.trials:
             spec = self._spec(planned, action.stage, study)
             # a sampler sees the trials that it proposed just before
-            asked = TrialRecord(planned.number, spec, TrialState.RUNNING)
-            study = replace(study, trials=(*study.trials, asked))
             found = known.find(spec) if known else None
-            if found is None:
+            origin = None if found is None else _origin(study, found[0])
+            asked = TrialRecord(planned.number, spec, TrialState.RUNNING, imported_from=origin)
+            study = replace(study, trials=(*study.trials, asked))
+            if found is None or origin is None:
                 number = self.store.ask(self.protocol.study_name(action.stage), spec)
             else:
                 hits += 1
-                number = self._take_over(action.stage, planned.number, *found)
+                number = self._take_over(action.stage, planned.number, origin, found[1])
             if number != planned.number:
                 raise StoreError(
                     f"study {self.protocol.study_name(action.stage)} got trial {number} where "
@@ -101,12 +112,15 @@ class Recorder:
         for number, (source, trial) in enumerate(action.trials, start=first):
             self._take_over(action.stage, number, f"{source}#{trial.number}", trial)
 
-    def _spec(self, planned: PlannedTrial, stage_name: str, study: StudyHistory) -> TrialSpec:
-        stage = stage_of(self.protocol, stage_name)
+    def _spec(self, planned: PlannedTrial, label: str, study: StudyHistory) -> TrialSpec:
+        if planned.spec is not None:
+            return planned.spec
+        stage = stage_of(self.protocol, label)
         point = planned.point
         if point is None:
-            point = self.sampler_for(stage_name).suggest(
-                study, number=planned.number, batch_start=planned.batch_start
+            seen = study if planned.window is None else within(study, planned.window)
+            point = self.sampler_for(label).suggest(
+                seen, number=planned.number, batch_start=planned.batch_start
             )
         return TrialSpec(base=stage.base, params={**planned.fixed, **point}, seed=planned.seed)
 
@@ -121,3 +135,14 @@ class Recorder:
             self.tracker.log_epoch(stage, report)
             self.tracker.end_trial(stage, outcome, tags={"state": "completed"})
         return self.store.import_finished(self.protocol.study_name(stage), trial, origin)
+
+
+def _origin(study: StudyHistory, source: str) -> str:
+    """What a copy is recorded as a copy of.
+
+    A study takes over the same trial once; who proposes its point again gets a copy of the copy.
+    """
+    copies = {trial.imported_from: trial.number for trial in study.trials}
+    while source in copies:
+        source = f"{study.spec.study_name}#{copies[source]}"
+    return source

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,6 +44,7 @@ from tuner.greedy_config import GreedyConfig, parse_greedy_config
 from tuner.settings import Locations, resolve_locations
 
 if TYPE_CHECKING:
+    from tuner.ports import StudyStore
     from tuner.reports.run_summary import RunSummary
 
 __all__ = ["default_run_name", "register", "resume_run"]
@@ -208,8 +210,20 @@ def default_run_name(arguments: list[str]) -> str:
     return _parse(given, options.get("set_") or [], options.get("config")).run_name
 
 
-def resume_run(name: str, locations: Locations, json_mode: bool) -> None:
+def resume_run(
+    name: str,
+    locations: Locations,
+    json_mode: bool,
+    *,
+    prepare: Callable[[StudyStore], None] | None = None,
+) -> None:
     """Go on with a run from the configuration that the store keeps.
+
+    Args:
+        name: Name of the run.
+        locations: Where it is kept.
+        json_mode: Whether to print one JSON document.
+        prepare: Changes the run in the store first, while no other driver has it.
 
     Raises:
         ConfigurationError: If there is no such run, or it kept no configuration.
@@ -217,7 +231,7 @@ def resume_run(name: str, locations: Locations, json_mode: bool) -> None:
     from tuner.wiring.stores import load_run_config, open_store
 
     config = load_run_config(open_store(locations), name)
-    _run(config, locations, resume="must", json_mode=json_mode)
+    _run(config, locations, resume="must", json_mode=json_mode, prepare=prepare)
 
 
 def _single_command() -> typer.Typer:
@@ -236,6 +250,7 @@ def _run(
     *,
     resume: ResumeMode,
     json_mode: bool,
+    prepare: Callable[[StudyStore], None] | None = None,
 ) -> None:
     from tuner.cli.progress import build_listener
     from tuner.wiring.run import run_greedy
@@ -243,7 +258,7 @@ def _run(
 
     try:
         with build_listener(json_mode=json_mode) as listener:
-            summary = run_greedy(config, locations, listener, resume=resume)
+            summary = run_greedy(config, locations, listener, resume=resume, prepare=prepare)
     except (RunInterruptedError, StoreUnreachableError) as error:
         words = ["tuner", "runs", "resume", config.run_name, *location_options(locations)]
         advice = f"Everything finished is kept. Go on with: {shlex.join(words)}"

@@ -1,4 +1,4 @@
-"""`tuner runs list|show|resume`: what has been run, and going on with it."""
+"""`tuner runs list|show|resume|…`: what has been run, and going on with it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tuner.cli import runs_extend
 from tuner.cli._output import print_json, print_summary, print_table
 from tuner.cli._places import (
     ArtifactRootOption,
@@ -33,6 +34,7 @@ def register(app: typer.Typer) -> None:
     runs.command("list", help="List all runs in the study store.")(list_runs)
     runs.command("show", help=SHOW_HELP)(show)
     runs.command("resume", help=RESUME_HELP)(resume)
+    runs_extend.register(runs)
     app.add_typer(runs, name="runs")
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from tuner.protocol.window import Window
 from tuner.records import StageResult, StudySpec, TrialRecord, TrialSpec
 
 __all__ = [
@@ -15,6 +17,7 @@ __all__ = [
     "Finished",
     "GiveUp",
     "ImportTrials",
+    "KeepFact",
     "OpenStage",
     "PlannedTrial",
     "Pretrain",
@@ -67,6 +70,8 @@ class PlannedTrial:
         fixed: Hyperparameters fixed by earlier stages.
         batch_start: First number of the sampler's batch.
         seed: Seed of its training.
+        window: Where the sampler may look; None for the whole space.
+        spec: The training itself, where it is no point of the stage's space; None otherwise.
     """
 
     number: int
@@ -74,6 +79,8 @@ class PlannedTrial:
     fixed: Mapping[str, float]
     batch_start: int
     seed: int
+    window: Window | None = None
+    spec: TrialSpec | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,16 @@ class CloseStage:
 
     stage: str
     result: StageResult
+    reason: str
+
+
+@dataclass(frozen=True)
+class KeepFact:
+    """Keep a fact with the stage's study, as JSON values."""
+
+    stage: str
+    key: str
+    value: Any
     reason: str
 
 
@@ -134,6 +151,7 @@ Action = (
     | AskTrials
     | RunTrials
     | CloseStage
+    | KeepFact
     | EvaluateTrials
     | GiveUp
     | Finished

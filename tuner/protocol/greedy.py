@@ -6,9 +6,9 @@ kept between two lives of a driver.
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 from tuner.protocol.actions import (
     Action,
@@ -19,22 +19,28 @@ from tuner.protocol.actions import (
     GiveUp,
     ImportTrials,
     OpenStage,
-    PlannedTrial,
     Pretrain,
     RunTrials,
 )
-from tuner.protocol.seeds import trial_seed
-from tuner.protocol.selection import close_stage, format_value
+from tuner.protocol.check import check_action, check_spec
+from tuner.protocol.confirm import confirm_action, confirm_spec
+from tuner.protocol.extensions import extensions
+from tuner.protocol.generations import current_studies, is_closed, next_label, same_values
+from tuner.protocol.planning import RETRY_ROUNDS, planned_trials
+from tuner.protocol.selection import (
+    best_trial,
+    close_stage,
+    describe_failures,
+    format_value,
+    kept_values,
+)
 from tuner.protocol.stages import Protocol, Stage
-from tuner.records import StudyHistory, StudySpec, TrialRecord, TrialSpec, TrialState
+from tuner.records import StageResult, StudyHistory, StudySpec, TrialRecord, TrialSpec, TrialState
 
 __all__ = ["PRETRAINING", "RETRY_ROUNDS", "TEST_METRICS", "History", "next_action", "study_spec"]
 
 History = Mapping[str, StudyHistory]
-"""The studies that exist, by name of stage."""
-
-RETRY_ROUNDS = "retry_rounds"
-"""Study attribute: how often failed points of an open stage may be tried anew."""
+"""The studies that exist, by label: the stage's name, `2-lr_l~2` for its second generation."""
 
 PRETRAINING = "pretraining"
 """Attribute of the first study: figures of the pre-training, once it is finished; and the field
@@ -55,49 +61,58 @@ def next_action(protocol: Protocol, history: History) -> Action:
         One action; its `reason` says why in one line. After it has been carried out, call
         again with the new history.
     """
+    current = current_studies(history)
     for stage in protocol.stages:
-        study = history.get(stage.name)
-        if study is None or study.result is None:
-            return _within_stage(protocol, stage, history)
-    untested = _untested_winners(protocol, history)
+        study = current.get(stage.name)
+        if study is None:
+            return _open(protocol, stage, history)
+        if not is_closed(study):
+            return _within_stage(protocol, stage, current)
+    untested = _untested_winners(protocol, current)
     if untested:
         return EvaluateTrials(untested, "every stage is closed: test metrics of the winners")
-    return Finished("every stage is closed and the winners are tested")
+    further: Action | None = None
+    if protocol.confirm is not None:
+        further = confirm_action(protocol, current)
+    if further is None and protocol.check is not None:
+        further = check_action(protocol, current, history)
+    return further or Finished("every stage is closed and the winners are tested")
 
 
-def _untested_winners(protocol: Protocol, history: History) -> tuple[tuple[str, int], ...]:
+def _untested_winners(protocol: Protocol, current: History) -> tuple[tuple[str, int], ...]:
     """Winners of the first stage, which is the baseline, and of the last, without test metrics."""
     ends = dict.fromkeys((protocol.stages[0].name, protocol.stages[-1].name))
     found = []
     for name in ends:
-        result = history[name].result
-        assert result is not None  # every stage is closed
-        if history[name].trials[result.winner].test_metrics is None:
-            found.append((name, result.winner))
+        study = current[name]
+        assert study.result is not None  # every stage is closed
+        if study.trials[study.result.winner].test_metrics is None:
+            found.append((study.spec.stage, study.result.winner))
     return tuple(found)
 
 
-def _within_stage(protocol: Protocol, stage: Stage, history: History) -> Action:
-    fixed = _fixed_values(stage, history)
-    study = history.get(stage.name)
-    carried = _carried_over(stage, fixed, history)
-    if study is None:
-        return _open(protocol, stage, history)
+def _within_stage(protocol: Protocol, stage: Stage, current: History) -> Action:
+    fixed = _fixed_values(stage, current)
+    study = current[stage.name]
+    label = study.spec.stage
     pretraining = _pretraining(protocol, stage, study)
     if pretraining is not None:
         return pretraining
     present = {trial.imported_from for trial in study.trials}
-    missing = tuple((s, t) for s, t in carried if f"{s}#{t.number}" not in present)
+    missing = tuple(
+        (source, trial)
+        for source, trial in _carried_over(stage, fixed, current)
+        if f"{source}#{trial.number}" not in present and _in_range(study, trial)
+    )
     if missing:
-        return ImportTrials(
-            stage.name, missing, f"{len(missing)} finished trials fit stage {stage.name}"
-        )
-    planned = _planned(protocol, stage, fixed, study)
+        return ImportTrials(label, missing, f"{len(missing)} finished trials fit stage {label}")
+    sources = [current[name].spec.study_name for name in stage.carry_over]
+    planned = planned_trials(protocol, stage, study, fixed=fixed, sources=sources)
     if planned:
-        return AskTrials(stage.name, planned, f"stage {stage.name}: {len(planned)} trials to run")
+        return AskTrials(label, planned, f"stage {label}: {len(planned)} trials to run")
     running = tuple(t.number for t in study.trials if t.state is TrialState.RUNNING)
     if running:
-        return RunTrials(stage.name, running, f"stage {stage.name}: {len(running)} trials open")
+        return RunTrials(label, running, f"stage {label}: {len(running)} trials open")
     return _end_of_stage(stage, study)
 
 
@@ -115,119 +130,103 @@ def _pretraining(protocol: Protocol, stage: Stage, study: StudyHistory) -> Pretr
 
 
 def _end_of_stage(stage: Stage, study: StudyHistory) -> Action:
+    label = study.spec.stage
     if any(trial.state is TrialState.FINISHED for trial in study.trials):
-        result = close_stage(stage.name, stage.keeps, study.trials)
-        return CloseStage(stage.name, result, result.reason)
-    failures = tuple(_failure(trial) for trial in study.trials)
-    return GiveUp(stage.name, failures, f"no trial of stage {stage.name} finished")
+        result = _result(stage, study)
+        return CloseStage(label, result, result.reason)
+    return GiveUp(label, describe_failures(study.trials), f"no trial of stage {label} finished")
 
 
-def _failure(trial: TrialRecord) -> str:
-    reason = trial.outcome.reason if trial.outcome else "no outcome recorded"
-    point = " ".join(f"{k}={format_value(v)}" for k, v in trial.spec.params.items())
-    return f"trial {trial.number} ({point}): {trial.state.value}, {reason}"
+def _result(stage: Stage, study: StudyHistory) -> StageResult:
+    result = close_stage(study.spec.stage, stage.keeps, study.trials)
+    asked = extensions(study)
+    if not asked:
+        return result
+    before = best_trial(study.trials[: asked[-1].first])
+    assert before is not None  # a stage is extended after it was closed
+    if before.number == result.winner:
+        change = "the winner stays"
+    else:
+        values = kept_values(before.spec.params, stage.keeps)
+        change = f"before, {values} won with {before.value:.3f} mm"
+    reason = f"{result.reason}; {asked[-1].reason}: {change}"
+    return replace(result, reason=reason, extensions=len(asked))
 
 
-def _fixed_values(stage: Stage, history: History) -> dict[str, float]:
+def _fixed_values(stage: Stage, current: History) -> dict[str, float]:
     values: dict[str, float] = {}
     for name, source in stage.fixed_from.items():
-        result = history[source].result
+        result = current[source].result
         assert result is not None  # stages are closed in order
         values[name] = result.params[name]
     return values
 
 
 def study_spec(protocol: Protocol, stage: Stage, history: History) -> StudySpec:
-    """The study of a stage whose earlier stages are closed."""
-    fixed = _fixed_values(stage, history)
-    distributions = stage.space.distributions()
-    for name, parameter in distributions.items():
-        values = [trial.spec.params[name] for _, trial in _carried_over(stage, fixed, history)]
-        # Results already paid for count even where this stage's own bounds are narrower.
-        parameter["low"] = min([parameter["low"], *values])
-        parameter["high"] = max([parameter["high"], *values])
+    """The study of a stage whose earlier stages are closed: the one that there is, or the next.
+
+    Args:
+        protocol: The stages of the run.
+        stage: One of them, or one that confirms or checks the choice.
+        history: What the study store holds for the run.
+    """
+    current = current_studies(history)
+    study = current.get(stage.name)
+    label = study.spec.stage if study else next_label(stage.name, history)
+    if stage is protocol.confirm:
+        return confirm_spec(protocol)
+    if stage is protocol.check:
+        return check_spec(protocol, stage, current, label)
+    fixed = _fixed_values(stage, current)
     return StudySpec(
         run=protocol.run,
-        stage=stage.name,
-        distributions=distributions,
+        stage=label,
+        # trials that were finished since do not widen a study that exists
+        distributions=study.spec.distributions if study else _ranges(stage, fixed, current),
         definition=stage.definition(fixed, seed=protocol.seed),
     )
 
 
+def _ranges(stage: Stage, fixed: Mapping[str, float], current: History) -> dict[str, Any]:
+    distributions = stage.space.distributions()
+    for name, parameter in distributions.items():
+        values = [trial.spec.params[name] for _, trial in _carried_over(stage, fixed, current)]
+        # Results already paid for count even where this stage's own bounds are narrower.
+        parameter["low"] = min([parameter["low"], *values])
+        parameter["high"] = max([parameter["high"], *values])
+    return distributions
+
+
 def _open(protocol: Protocol, stage: Stage, history: History) -> OpenStage:
-    fixed = _fixed_values(stage, history)
+    spec = study_spec(protocol, stage, history)
+    fixed = spec.definition["fixed"]
     text = ", ".join(f"{name} = {format_value(value)}" for name, value in fixed.items())
     tunes = " and ".join(stage.space.names)
     reason = f"tune {tunes}" + (f" with {text}" if text else "")
-    return OpenStage(stage.name, study_spec(protocol, stage, history), reason)
+    if spec.stage != stage.name:
+        reason += "; an extended stage keeps other values than before"
+    return OpenStage(spec.stage, spec, reason)
 
 
 def _carried_over(
-    stage: Stage, fixed: Mapping[str, float], history: History
+    stage: Stage, fixed: Mapping[str, float], current: History
 ) -> list[tuple[str, TrialRecord]]:
     found: list[tuple[str, TrialRecord]] = []
     for source in stage.carry_over:
-        study = history[source]
+        study = current[source]
         found += [
             (study.spec.study_name, trial)
             for trial in study.trials
             if trial.state is TrialState.FINISHED
             and dict(trial.spec.base) == dict(stage.base)
             and set(trial.spec.params) == {*stage.space.names, *fixed}
-            and all(_same(trial.spec.params[name], value) for name, value in fixed.items())
+            and same_values({name: trial.spec.params[name] for name in fixed}, fixed)
         ]
     return found
 
 
-def _planned(
-    protocol: Protocol, stage: Stage, fixed: Mapping[str, float], study: StudyHistory
-) -> tuple[PlannedTrial, ...]:
-    count = len(study.trials)
-    points: list[Mapping[str, float] | None]
-    batch_start = count
-    if stage.sampler == "grid":
-        points = list(_open_points(stage, study))
-    else:
-        missing, batch_start = _open_batch(stage, study)
-        points = [None] * missing
-    return tuple(
-        PlannedTrial(
-            number=count + index,
-            point=point,
-            fixed=fixed,
-            batch_start=batch_start,
-            seed=trial_seed(protocol.seed, stage.name, count + index),
-        )
-        for index, point in enumerate(points)
+def _in_range(study: StudyHistory, trial: TrialRecord) -> bool:
+    return all(
+        item["low"] <= trial.spec.params[name] <= item["high"]
+        for name, item in study.spec.distributions.items()
     )
-
-
-def _open_points(stage: Stage, study: StudyHistory) -> list[dict[str, float]]:
-    """Grid points that no trial covers; a failed point is covered unless it may be retried."""
-    allowed_failures = 1 + int(study.attributes.get(RETRY_ROUNDS, 0))
-    covered: Counter[tuple[float, ...]] = Counter()
-    for trial in study.trials:
-        key = tuple(trial.spec.params[name] for name in stage.space.names)
-        covered[key] += 1 if trial.state is TrialState.FAILED else allowed_failures
-    return [
-        point
-        for point in stage.space.grid_points()
-        if covered[tuple(point[name] for name in stage.space.names)] < allowed_failures
-    ]
-
-
-def _open_batch(stage: Stage, study: StudyHistory) -> tuple[int, int]:
-    """How many trials the sampler's present batch still lacks, and where the batch starts."""
-    imported = sum(trial.imported_from is not None for trial in study.trials)
-    own = [trial for trial in study.trials if trial.imported_from is None]
-    budget = stage.trials * (1 + int(study.attributes.get(RETRY_ROUNDS, 0)))
-    size = budget if stage.sampler == "random" else stage.batch_size
-    start = (len(own) // size) * size if size else 0
-    if any(not trial.state.ended for trial in own[:start]):
-        return 0, imported + start
-    wanted = min(start + size, budget)
-    return max(0, wanted - len(own)), imported + start
-
-
-def _same(first: float, second: float) -> bool:
-    return math.isclose(first, second, rel_tol=1e-12, abs_tol=0.0)

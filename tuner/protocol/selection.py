@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from tuner.records import StageResult, TrialRecord, TrialState
 
-__all__ = ["best_trial", "close_stage", "format_value"]
+__all__ = ["best_trial", "close_stage", "describe_failures", "format_value", "kept_values"]
+__all__ += ["ranked_trials"]
 
 
 def format_value(value: float) -> str:
@@ -19,8 +20,24 @@ def format_value(value: float) -> str:
 
 def best_trial(trials: Sequence[TrialRecord]) -> TrialRecord | None:
     """The finished trial with the lowest objective; ties: fewer epochs, then lower number."""
+    return next(iter(ranked_trials(trials)), None)
+
+
+def ranked_trials(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The finished trials, best first, as `best_trial` compares them."""
     finished = [t for t in trials if t.state is TrialState.FINISHED and t.value is not None]
-    return min(finished, key=_rank, default=None)
+    return sorted(finished, key=_rank)
+
+
+def describe_failures(trials: Sequence[TrialRecord]) -> tuple[str, ...]:
+    """One line per trial: number, hyperparameters, how it ended and why."""
+    return tuple(_failure(trial) for trial in trials)
+
+
+def _failure(trial: TrialRecord) -> str:
+    reason = trial.outcome.reason if trial.outcome else "no outcome recorded"
+    point = " ".join(f"{k}={format_value(v)}" for k, v in trial.spec.params.items())
+    return f"trial {trial.number} ({point}): {trial.state.value}, {reason}"
 
 
 def close_stage(stage: str, keeps: Sequence[str], trials: Sequence[TrialRecord]) -> StageResult:
@@ -51,7 +68,8 @@ def _rank(trial: TrialRecord) -> tuple[float, int, int]:
     return (trial.value, trial.epochs, trial.number)
 
 
-def _kept(params: Mapping[str, float], keeps: Sequence[str]) -> str:
+def kept_values(params: Mapping[str, float], keeps: Sequence[str]) -> str:
+    """What later stages take over, for people: `lr_l = 1e-4`."""
     return ", ".join(f"{name} = {format_value(params[name])}" for name in keeps)
 
 
@@ -64,10 +82,10 @@ def _reason(
 ) -> str:
     finished = sum(t.state is TrialState.FINISHED for t in trials)
     head = f"stage {stage} closed: {finished} of {len(trials)} finished; "
-    head += f"{_kept(winner.spec.params, keeps)} wins with {value:.3f} mm"
+    head += f"{kept_values(winner.spec.params, keeps)} wins with {value:.3f} mm"
     others = [t for t in trials if any(t.spec.params[k] != winner.spec.params[k] for k in keeps)]
     second = best_trial(others)
     if second is None or second.value is None:
         return f"{head} (no other value of {', '.join(keeps)} finished)"
     gap = second.value - value
-    return f"{head}, by {gap:.3f} mm over {_kept(second.spec.params, keeps)}"
+    return f"{head}, by {gap:.3f} mm over {kept_values(second.spec.params, keeps)}"

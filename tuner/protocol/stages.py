@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from search_spaces import STAGE_PARAMETERS, GreedySpace, StageSpace
 from tuner.errors import ConfigurationError
+from tuner.protocol.generations import CHECK_STAGE, CONFIRM_STAGE, stage_name
 
 __all__ = ["ALPHA_STAGE", "LR_L_STAGE", "LR_P_STAGE", "Protocol", "PrunerKind", "SamplerKind"]
 __all__ += ["Stage", "build_greedy_protocol", "stage_of"]
@@ -83,11 +84,17 @@ class Protocol:
         run: Name of the run.
         seed: Base seed of everything.
         stages: In order; the first is the baseline, the last decides.
+        confirm: Repeats of the choices with fresh seeds, as many as its `trials`; None for none.
+        confirm_runners_up: How many configurations are repeated besides baseline and winner.
+        check: A joint search around the winner; None for none.
     """
 
     run: str
     seed: int
     stages: tuple[Stage, ...] = field(default=())
+    confirm: Stage | None = None
+    confirm_runners_up: int = 1
+    check: Stage | None = None
 
     def __post_init__(self) -> None:
         known: set[str] = set()
@@ -102,14 +109,21 @@ class Protocol:
                 raise ConfigurationError(f"stage name {stage.name!r} is used twice")
             known.add(stage.name)
 
+    @property
+    def all_stages(self) -> tuple[Stage, ...]:
+        """The stages, then those that only judge their outcome."""
+        optional = (self.confirm, self.check)
+        return (*self.stages, *(stage for stage in optional if stage is not None))
+
     def study_name(self, stage: str) -> str:
-        """Name of a stage's study."""
+        """Name of a stage's study, by its label: the stage's name, or `2-lr_l~2`."""
         return f"{self.run}/{stage}"
 
 
-def stage_of(protocol: Protocol, name: str) -> Stage:
-    """The stage of that name, which must exist."""
-    return next(stage for stage in protocol.stages if stage.name == name)
+def stage_of(protocol: Protocol, label: str) -> Stage:
+    """The stage of that name, or that a study of that label belongs to; it must exist."""
+    name = stage_name(label)
+    return next(stage for stage in protocol.all_stages if stage.name == name)
 
 
 def build_greedy_protocol(
@@ -124,6 +138,9 @@ def build_greedy_protocol(
     batch_size: int = 4,
     pruner: PrunerKind = "none",
     asynchronous: bool = False,
+    confirm_seeds: int | None = None,
+    confirm_runners_up: int = 1,
+    check: int | None = None,
 ) -> Protocol:
     """The paper's protocol: lr_p alone, then lr_l and α together, then α (A.5).
 
@@ -141,6 +158,9 @@ def build_greedy_protocol(
         batch_size: Trials that a learning sampler is asked for at a time.
         pruner: Who stops trials that fall behind.
         asynchronous: Whether a trial is judged at once, whoever else is there yet.
+        confirm_seeds: Fresh seeds that the choices are trained with once more; None for none.
+        confirm_runners_up: Further configurations of the last stage that are trained with them.
+        check: Trials of a joint search around the winner; None for none.
     """
     budget = trials or {}
     common: dict[str, Any] = {
@@ -183,6 +203,33 @@ def build_greedy_protocol(
                 **common,
             ),
         ),
+        confirm=None if confirm_seeds is None else _confirm_stage(base, confirm_seeds),
+        confirm_runners_up=confirm_runners_up,
+        check=None if check is None else _check_stage(space, base, check, batch_size),
+    )
+
+
+def _confirm_stage(base: Mapping[str, Any], seeds: int) -> Stage:
+    """A stage that tunes nothing, which no file may ask for; its trials bring their own base."""
+    nothing = StageSpace.model_construct(root={})
+    return Stage(CONFIRM_STAGE, (), nothing, fixed_from={}, base=base, trials=seeds)
+
+
+def _check_stage(
+    space: GreedySpace, base: Mapping[str, Any], trials: int, batch_size: int
+) -> Stage:
+    """Everything that the stages tune, tuned together; by TPE, whatever they use."""
+    together = {k: v for stage in space.stages.values() for k, v in stage.parameters.items()}
+    return Stage(
+        name=CHECK_STAGE,
+        keeps=(),
+        space=StageSpace.model_construct(root=together),  # each was checked where it stands
+        fixed_from={},
+        base=base,
+        sampler="tpe",
+        trials=trials,
+        batch_size=batch_size,
+        carry_over=(LR_L_STAGE, ALPHA_STAGE),
     )
 
 

@@ -178,4 +178,7 @@ def _protocol(config: GreedyConfig, space: GreedySpace, training: TrainingConfig
         trials=trials,
         pruner=config.pruner,
         asynchronous=config.asynchronous,
+        confirm_seeds=config.confirm_seeds,
+        confirm_runners_up=config.confirm_runners_up,
+        check=config.check,
     )

@@ -32,6 +32,7 @@ from tuner.wiring.driving import DRIVER_ATTEMPT, Driving, driving
 from tuner.wiring.lock import driver_lock
 from tuner.wiring.placement import placement_of
 from tuner.wiring.plan import Plan, plan_greedy
+from tuner.wiring.reported import report_digest
 from tuner.wiring.signals import terminable
 from tuner.wiring.stores import load_histories, open_store, store_exists, summarise_run
 from tuner.wiring.tracked import TrackedRun, deliver_spooled, tracked_run
@@ -44,7 +45,8 @@ UID = "uid"
 """Attribute of the first study: identity of this run, for the tracker."""
 
 REPORTED = "reported"
-"""Attribute of the first study: the report is written and the tracker told of the end."""
+"""Attribute of the first study: digest of what the last report says, kept when it was written
+and the tracker was told of the end."""
 
 
 def run_greedy(
@@ -53,8 +55,16 @@ def run_greedy(
     listener: EngineListener,
     *,
     resume: ResumeMode = "auto",
+    prepare: Callable[[StudyStore], None] | None = None,
 ) -> RunSummary:
     """Run the greedy protocol to its end, or go on with it.
+
+    Args:
+        config: What was asked for.
+        locations: Where everything is kept.
+        listener: Who is told how the run proceeds.
+        resume: Whether a run of this name may or must exist.
+        prepare: Changes a run in the store before it goes on, while no other driver has it.
 
     Raises:
         ConfigurationError: If anything that was asked for is wrong; nothing was written.
@@ -80,6 +90,8 @@ def run_greedy(
             driver_lock(folder, run),
             driving(locations, run, store, listener, patience_s=patience_s) as drive,
         ):
+            if prepare is not None:
+                prepare(drive.store)
             _bring_to_end(plan, locations, drive, listener, session)
             return summarise_run(locations, drive.store, run)
 
@@ -118,9 +130,11 @@ def _bring_to_end(
                 pruner_for=_pruner_for(plan),
             )
             run_protocol(plan.protocol, ports)
-    elif not history[plan.protocol.stages[0].name].attributes.get(REPORTED):
+    elif history[plan.protocol.stages[0].name].attributes.get(REPORTED) != report_digest(
+        load_histories(store, plan.protocol.run)
+    ):
         with _shown(plan, locations, drive, listener):
-            listener.on_message("the search had finished; its report is still to be written")
+            listener.on_message("everything is done; its report is still to be written")
     else:
         folder = locations.run_folder(plan.protocol.run)
         tracker = deliver_spooled(locations, folder, listener)
@@ -160,9 +174,10 @@ def _shown(
     with tracked_run(plan, locations, listener, uid=uid, attempt=attempt) as tracked:
         yield tracked
         _keep_tracking_ids(plan, store, tracked.tracker)
-        tracked.finish(summarise_run(locations, store, run), load_histories(store, run))
+        histories = load_histories(store, run)
+        tracked.finish(summarise_run(locations, store, run), histories)
     # Only now is the run's end in the tracker's spool; until then the report would be repeated.
-    _keep(store, first, {REPORTED: True})
+    _keep(store, first, {REPORTED: report_digest(histories)})
     _keep_tracking_ids(plan, store, tracked.tracker)
 
 
@@ -180,10 +195,11 @@ def _keep(store: StudyStore, study: StudyHistory, facts: Mapping[str, object]) -
 
 
 def _sampler_for(plan: Plan) -> Callable[[str], Sampler]:
-    config = plan.config
-
-    def build(stage: str) -> Sampler:
-        return build_sampler(config.sampler, seed=config.seed, stage=stage)
+    def build(label: str) -> Sampler:
+        kind = stage_of(plan.protocol, label).sampler
+        # a grid has no point beyond itself: what it is extended by, TPE proposes
+        learned = "tpe" if kind == "grid" else kind
+        return build_sampler(learned, seed=plan.config.seed, stage=label)
 
     return build
 

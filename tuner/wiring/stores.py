@@ -11,13 +11,14 @@ from tuner.adapters.redact import redact_url
 from tuner.errors import ConfigurationError
 from tuner.greedy_config import GreedyConfig, parse_greedy_config
 from tuner.ports import StudyStore, Tracker
+from tuner.protocol.generations import current_studies
 from tuner.records import StudyHistory
 from tuner.reports.run_summary import RunSummary
 from tuner.reports.summary import RUN_CONFIG, summarise
 from tuner.settings import Locations, local_file, resolve_locations
 
 __all__ = ["EXPERIMENT", "load_histories", "load_run_config", "open_store", "open_tracker"]
-__all__ += ["run_names", "store_exists", "summarise_run"]
+__all__ += ["load_studies", "run_names", "store_exists", "summarise_run"]
 
 EXPERIMENT = "seal-pose-tuner"
 """MLflow experiment of all runs."""
@@ -61,17 +62,26 @@ def run_names(store: StudyStore) -> list[str]:
 
 
 def load_histories(store: StudyStore, run: str) -> dict[str, StudyHistory]:
-    """One run's studies by name of stage, in order.
+    """The studies of a run that count, by name of stage, in order.
+
+    Raises:
+        ConfigurationError: If there is no such run; the message names those that exist.
+    """
+    return current_studies(load_studies(store, run))
+
+
+def load_studies(store: StudyStore, run: str) -> dict[str, StudyHistory]:
+    """All studies of a run by label, those of earlier generations too.
 
     Raises:
         ConfigurationError: If there is no such run; the message names those that exist.
     """
     found = {}
     for study in store.studies():
-        owner, stage = study.rsplit("/", 1)
+        owner, label = study.rsplit("/", 1)
         history = store.history(study) if owner == run else None
         if history is not None:
-            found[stage] = history
+            found[label] = history
     if not found:
         known = ", ".join(run_names(store)) or "none"
         raise ConfigurationError(f"no run {run!r} in this storage; there are: {known}")

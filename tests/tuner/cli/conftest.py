@@ -83,6 +83,9 @@ def _write_study(store: OptunaStudyStore, history: StudyHistory) -> None:
         if trial.state is not TrialState.RUNNING:
             assert trial.outcome is not None
             store.tell(name, trial.outcome)
+    for trial in history.trials:
+        if trial.test_metrics is not None:
+            store.annotate(name, "test_metrics", dict(trial.test_metrics), trial=trial.number)
     for key, value in history.attributes.items():
         store.annotate(name, key, value)
     if history.result is not None:

@@ -16,6 +16,7 @@ from tests.fakes.table_runner import Point, TableRunner, point_of, read_sweep
 from tuner.adapters.jsonl_tracker import JsonlTracker, read_events
 from tuner.adapters.optuna_sampler import build_sampler
 from tuner.adapters.optuna_store import OptunaStudyStore
+from tuner.cache import TrialCache
 from tuner.engine import Ports, check_run, run_protocol
 from tuner.errors import DefinitionMismatchError, RunFailedError, StoreError
 from tuner.ports import RunInfo, Sampler
@@ -77,6 +78,7 @@ class World:
         self.store = OptunaStudyStore(self.storage)
         self.listener = RecordingListener()
         self.folder = folder
+        self.cached = False
 
     def run(self, chosen: Protocol, runner: TableRunner) -> None:
         def sampler_for(stage: str) -> Sampler:
@@ -84,8 +86,10 @@ class World:
 
         tracker = JsonlTracker(self.folder / "tracking.jsonl")
         tracker.start_run(RunInfo(run="run", tags={}, params={}, dataset={}))
+        cache = TrialCache(self.store, chosen.run) if self.cached else None
+        ports = Ports(self.store, runner, tracker, self.listener, sampler_for, cache)
         try:
-            run_protocol(chosen, Ports(self.store, runner, tracker, self.listener, sampler_for))
+            run_protocol(chosen, ports)
         finally:
             tracker.close(timeout_s=1.0)
 
