@@ -19,13 +19,18 @@ from tuner.records import (
     TrialState,
 )
 
-__all__ = ["PatientStore"]
+__all__ = ["PatientStore", "is_away"]
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
 _SLICE_S = 0.1
 
 _Answer = TypeVar("_Answer")
+
+
+def is_away(store: StudyStore) -> bool:
+    """Whether a store is known to be away, so that an answer of it would have to be waited for."""
+    return isinstance(store, PatientStore) and store.away()
 
 
 def _no_signal() -> int | None:
@@ -153,7 +158,13 @@ class PatientStore:
 
     def _catch_up(self) -> None:
         while self._unwritten:
-            self._unwritten[0]()
+            try:
+                self._unwritten[0]()
+            except StoreUnreachableError:
+                raise
+            except StoreError:
+                self._unwritten.popleft()  # refused for good
+                raise
             self._unwritten.popleft()
 
     def _note_outage(self, error: StoreUnreachableError) -> None:

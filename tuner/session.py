@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import replace
 
+from tuner.patient_store import is_away
 from tuner.ports import (
     CheckpointKeeper,
     Decision,
@@ -82,10 +83,13 @@ class StageSession:
 
     def next_request(self) -> TrialRequest | FeedState:
         """See `TrialFeed`."""
-        if not self._queue and not self._parked:
+        # to ask a store that is away is to wait, and running trials with us
+        away = bool(self._active) and is_away(self._store)
+        if not self._queue and not self._parked and not away:
             self._ask_for_more()
         if not self._queue:
-            waits = FeedState.WAIT_FOR_REPORT if self._parked else FeedState.WAIT
+            unheard = self._parked or away
+            waits = FeedState.WAIT_FOR_REPORT if unheard else FeedState.WAIT
             return waits if self._active else FeedState.DONE
         request = self._queue.popleft()
         self._active[request.trial] = request

@@ -72,7 +72,7 @@ RULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "tuner.session": (
         (
             *("tuner.protocol", "tuner.ports", "tuner.recording", "tuner.records"),
-            *("tuner.errors", "tuner.rungs"),
+            *("tuner.errors", "tuner.rungs", "tuner.patient_store"),
         ),
         (),
     ),

@@ -1,0 +1,276 @@
+"""One driver per run: who gets a lease, who is refused, and what a driver does that lost it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from optuna.storages import InMemoryStorage
+
+from tests.contracts.study_store import NAME, STUDY, trial_spec
+from tuner.adapters.database_leases import DatabaseLeases
+from tuner.adapters.file_leases import FileLeases
+from tuner.adapters.optuna_store import OptunaStudyStore, open_study_store
+from tuner.errors import ConfigurationError, LeaseLostError, StoreError
+from tuner.fenced import FencedStore
+from tuner.lease import Lease, LeaseRow, LeaseTable, take_lease
+from tuner.lease_holder import Holder, is_gone, is_here, this_process
+
+RUN = "demo"
+ELSEWHERE = Holder("other", "far-away", 7, "another boot", "1")
+
+
+@pytest.fixture(params=["journal", "sqlite"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    forms = {"journal": f"journal:{tmp_path}/s.journal", "sqlite": f"sqlite:///{tmp_path}/s.db"}
+    return forms[request.param]
+
+
+@pytest.fixture
+def table(storage: str) -> LeaseTable:
+    return open_table(storage)
+
+
+def open_table(storage: str) -> LeaseTable:
+    if storage.startswith("journal:"):
+        return FileLeases(Path(storage.removeprefix("journal:") + ".leases"))
+    return DatabaseLeases(storage)
+
+
+def take(
+    table: LeaseTable,
+    holder: Holder | None = None,
+    *,
+    timeout_s: float = 60.0,
+    renew_s: float = 0.05,
+    say: Callable[[str], None] = lambda text: None,
+) -> Lease:
+    holder = holder or this_process()
+    return take_lease(table, RUN, holder, say=say, timeout_s=timeout_s, renew_s=renew_s)
+
+
+def test_a_lease_is_taken_renewed_and_given_back(table: LeaseTable) -> None:
+    assert table.read(RUN) is None
+    lease = take(table)
+    assert lease.attempt == 1
+    wait_for_beats(table, 3)
+    lease.check()
+    lease.release()
+    row = table.read(RUN)
+    assert row is not None
+    assert row.holder is None
+    again = take(table)
+    assert again.attempt == 2
+    again.release()
+
+
+def test_a_second_driver_is_told_who_has_the_run(table: LeaseTable) -> None:
+    lease = take(table)
+    who = rf"being driven by process {os.getpid()} on .*, since 20\d\d-.* UTC; wait for it, stop"
+    with pytest.raises(ConfigurationError, match=who):
+        take(table)
+    lease.check()
+    lease.release()
+
+
+def test_runs_have_leases_of_their_own(table: LeaseTable) -> None:
+    lease = take(table)
+    other = take_lease(table, "other", this_process(), say=lambda text: None)
+    assert (lease.attempt, other.attempt) == (1, 1)
+    lease.release()
+    other.release()
+
+
+def test_a_process_that_ended_here_holds_nobody_up(table: LeaseTable) -> None:
+    """Its id may be used again: the start time tells."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        started = started_of(child.pid)
+        dead = dataclasses.replace(this_process(), process=child.pid, started=started)
+        assert is_here(dead)
+        assert not is_gone(dead)
+        assert table.take(RUN, dead, None) == 1
+        with pytest.raises(ConfigurationError, match=f"driven by process {child.pid}"):
+            take(table)
+        child.kill()
+    assert is_gone(dead)
+    lease = take(table)
+    assert lease.attempt == 2
+    lease.release()
+    reused = dataclasses.replace(this_process(), started="1")
+    assert is_gone(reused)
+
+
+def started_of(process: int) -> str:
+    text = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
+    return text.rpartition(")")[2].split()[19]
+
+
+def test_a_silent_holder_elsewhere_is_waited_for_then_taken_over(table: LeaseTable) -> None:
+    said: list[str] = []
+    assert table.take(RUN, ELSEWHERE, None) == 1
+    lease = take(table, timeout_s=0.5, say=said.append)
+    assert lease.attempt == 2
+    assert said == [text for text in said if "held by process 7 on far-away" in text]
+    assert len(said) == 1
+    assert not table.renew(RUN, ELSEWHERE, 1)
+    lease.release()
+
+
+def test_a_holder_elsewhere_that_shows_a_sign_of_life_is_left_alone(table: LeaseTable) -> None:
+    elsewhere = Lease(table, RUN, ELSEWHERE, table.take(RUN, ELSEWHERE, None) or 0, renew_s=0.3)
+    with pytest.raises(ConfigurationError, match="driven by process 7 on far-away"):
+        take(table)
+    elsewhere.release()
+
+
+def test_what_has_changed_since_it_was_seen_cannot_be_taken(table: LeaseTable) -> None:
+    assert table.take(RUN, ELSEWHERE, None) == 1
+    assert table.take(RUN, this_process(), None) is None
+    seen = table.read(RUN)
+    assert table.renew(RUN, ELSEWHERE, 1)
+    assert table.take(RUN, this_process(), seen) is None
+    assert table.take(RUN, this_process(), table.read(RUN)) == 2
+
+
+def test_of_many_at_once_one_gets_it(storage: str) -> None:
+    """Eight threads, each with a connection of its own, for a new lease and for a stale one."""
+    open_table(storage)
+    for attempt in (1, 2, 3):
+        seen = open_table(storage).read(RUN)
+        start = threading.Barrier(8)
+        got: list[int | None] = []
+
+        def race(
+            seen: LeaseRow | None = seen,
+            start: threading.Barrier = start,
+            got: list[int | None] = got,
+        ) -> None:
+            table = open_table(storage)
+            start.wait()
+            got.append(table.take(RUN, this_process(), seen))
+
+        threads = [threading.Thread(target=race) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(n for n in got if n is not None) == [attempt]
+        assert len(got) == 8
+
+
+def test_a_driver_that_lost_its_lease_writes_nothing_more(table: LeaseTable) -> None:
+    lease = take(table, timeout_s=0.0)  # in doubt before each write
+    bare = OptunaStudyStore(InMemoryStorage())
+    store = FencedStore(bare, lease)
+    store.open_study(STUDY)
+    seen = table.read(RUN)
+    assert seen is not None
+    while table.take(RUN, ELSEWHERE, seen) is None:
+        seen = table.read(RUN)
+    with pytest.raises(LeaseLostError, match="taken over by process 7 on far-away, since 20"):
+        store.ask(NAME, trial_spec())
+    with pytest.raises(LeaseLostError, match="taken over"):
+        lease.check_unless_away()
+    history = bare.history(NAME)
+    assert history is not None
+    assert history.trials == ()
+    lease.release()
+    row = table.read(RUN)
+    assert row is not None
+    assert row.holder == ELSEWHERE
+    assert LeaseLostError("").exit_code == 2
+
+
+def test_a_damaged_lease_file_is_named(tmp_path: Path) -> None:
+    table = FileLeases(tmp_path)
+    take(table).release()
+    (tmp_path / f"{RUN}.json").write_text("{", encoding="utf-8")
+    with pytest.raises(StoreError, match=r"the lease .*demo\.json is damaged"):
+        take(table)
+
+
+PAUSED = """
+import sys, time
+from tests.contracts.study_store import NAME, STUDY, trial_spec
+from tests.tuner.test_lease import open_table, take
+from tuner.adapters.optuna_store import open_study_store
+from tuner.errors import LeaseLostError
+from tuner.fenced import FencedStore
+url = sys.argv[1]
+lease = take(open_table(url), timeout_s=2.0, renew_s=0.3)
+store = FencedStore(open_study_store(url), lease)
+store.open_study(STUDY)
+print("ready", flush=True)
+try:
+    for seed in range(100_000):
+        store.ask(NAME, trial_spec(seed=seed))
+        time.sleep(0.05)
+except LeaseLostError as error:
+    print(error, flush=True)
+    sys.exit(error.exit_code)
+"""
+
+
+@pytest.mark.fault
+@pytest.mark.slow
+@pytest.mark.integration
+def test_a_paused_driver_that_was_taken_over_stops_before_its_next_write(storage: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", PAUSED, storage],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        text=True,
+    ) as paused:
+        assert paused.stdout is not None
+        assert paused.stdout.readline() == "ready\n"
+        time.sleep(0.5)
+        lease = pause_and_take_over(paused.pid, storage)
+        before = open_study_store(storage).history(NAME)
+        os.kill(paused.pid, signal.SIGCONT)
+        said = paused.stdout.read()
+        assert paused.wait(timeout=60) == 2
+    assert f"taken over by process {os.getpid()} on" in said
+    assert before is not None
+    assert len(before.trials) > 0
+    assert open_study_store(storage).history(NAME) == before
+    lease.check()
+    lease.release()
+
+
+def pause_and_take_over(process: int, storage: str) -> Lease:
+    """Stop a process, though not where it holds a file's lock, which would stop us, too."""
+    for _ in range(20):
+        os.kill(process, signal.SIGSTOP)
+        probe = threading.Thread(target=touch, args=(storage,), daemon=True)
+        probe.start()
+        probe.join(timeout=5.0)
+        if not probe.is_alive():
+            break
+        os.kill(process, signal.SIGCONT)
+        probe.join()
+    time.sleep(2.1)
+    return take(open_table(storage), timeout_s=2.0)
+
+
+def touch(storage: str) -> None:
+    """Write where the driver writes."""
+    open_study_store(storage).annotate(NAME, "probe", 1)
+    open_table(storage).read(RUN)
+
+
+def wait_for_beats(table: LeaseTable, beats: int) -> None:
+    give_up = time.monotonic() + 20
+    while time.monotonic() < give_up:
+        row = table.read(RUN)
+        if row is not None and row.beats >= beats:
+            return
+        time.sleep(0.02)
+    raise AssertionError("the lease was not renewed")
