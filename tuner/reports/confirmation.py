@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tuner.protocol.confirm import CANDIDATES
 from tuner.records import StudyHistory, TrialRecord, TrialState
 from tuner.reports.metrics import METRICS, Metric
 from tuner.reports.statistics import PairedDifference, Spread, compare_pairs, spread
 
 __all__ = [
     "BASELINE",
-    "CANDIDATES",
     "CONFIRMED_METRICS",
     "HEADLINE_METRIC",
     "WINNER",
@@ -26,9 +26,6 @@ __all__ = [
 ]
 
 Split = Literal["test", "val"]
-
-CANDIDATES = "candidates"
-"""Attribute of the confirm study: which configurations it repeats, and as what."""
 
 WINNER, BASELINE = "winner", "baseline"
 

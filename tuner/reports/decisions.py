@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tuner.protocol.confirm import CANDIDATES
 from tuner.protocol.selection import format_value
 from tuner.records import StudyHistory, TrialState
-from tuner.reports.confirmation import CANDIDATES, confirm, verdict_text
+from tuner.reports.confirmation import confirm, verdict_text
 from tuner.reports.summary import extensions_of, run_of, stage_kind
 
 __all__ = ["decisions"]

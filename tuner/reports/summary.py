@@ -5,6 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tuner.protocol.generations import (
+    CHECK_STAGE,
+    CONFIRM_STAGE,
+    EXTENSIONS,
+    is_closed,
+    stage_name,
+)
 from tuner.protocol.greedy import PRETRAINING
 from tuner.protocol.savings import stage_savings
 from tuner.protocol.selection import best_trial
@@ -21,7 +28,7 @@ from tuner.reports.run_summary import (
     TrialRow,
 )
 
-__all__ = ["DATA_NOTES", "RUN_CONFIG", "RunSummary", "extensions_of", "in_order", "is_closed"]
+__all__ = ["DATA_NOTES", "RUN_CONFIG", "RunSummary", "extensions_of", "in_order"]
 __all__ += ["run_of", "stage_kind", "summarise"]
 
 RUN_CONFIG = "run_config"
@@ -36,7 +43,7 @@ PARAMETER_ORDER = ("lr_p", "lr_l", "alpha")
 DEFAULT_STAGES = 3
 """Stages of the default protocol's search (paper A.5)."""
 
-KINDS: Mapping[str, StageKind] = {"4-confirm": "confirm", "5-check": "check"}
+KINDS: Mapping[str, StageKind] = {CONFIRM_STAGE: "confirm", CHECK_STAGE: "check"}
 """Stages that follow the search; all others are part of it."""
 
 
@@ -100,13 +107,7 @@ def summarise(
 
 def stage_kind(name: str) -> StageKind:
     """What a stage is for, by its name; a later generation (`5-check~2`) is of the same kind."""
-    return KINDS.get(name.partition("~")[0], "search")
-
-
-def is_closed(history: StudyHistory) -> bool:
-    """Whether the stage has a result that takes account of all its extensions."""
-    result = history.result
-    return result is not None and result.extensions >= len(extensions_of(history))
+    return KINDS.get(stage_name(name), "search")
 
 
 def run_of(source: str) -> str:
@@ -116,7 +117,7 @@ def run_of(source: str) -> str:
 
 def extensions_of(history: StudyHistory) -> tuple[Mapping[str, Any], ...]:
     """What was added to the stage after it had been closed, in order."""
-    return tuple(history.attributes.get("extensions", ()))
+    return tuple(history.attributes.get(EXTENSIONS, ()))
 
 
 def in_order(params: Mapping[str, float]) -> dict[str, float]:

@@ -14,8 +14,10 @@ from tuner.adapters.mlflow_tracker import MlflowTracker
 from tuner.errors import LeaseLostError, RunInterruptedError
 from tuner.greedy_config import RESULT_FIELDS
 from tuner.ports import EngineListener, RunInfo, Tracker
+from tuner.protocol.generations import search_studies
 from tuner.protocol.selection import best_trial
 from tuner.records import MeasuredOn, StudyHistory
+from tuner.reports.confirmation import BASELINE, HEADLINE_METRIC, WINNER, Confirmation
 from tuner.reports.render import write_report
 from tuner.reports.summary import RunSummary
 from tuner.settings import Locations
@@ -30,6 +32,8 @@ __all__ = [
     "FLUSH_LIMIT_S",
     "TrackedRun",
     "close_tracker",
+    "closing_figures",
+    "closing_verdicts",
     "deliver_spooled",
     "measured_on",
     "tracked_run",
@@ -59,6 +63,7 @@ class TrackedRun:
         folder: The run's folder.
         checkpoints: Where the run's checkpoints lie, a folder or a URI.
         closing: Figures that the run is shown with at its end.
+        verdicts: Tags that it is shown with at its end: what the figures say.
     """
 
     tracker: Tracker
@@ -66,6 +71,7 @@ class TrackedRun:
     folder: Path
     checkpoints: Path | str
     closing: dict[str, float] = field(default_factory=dict)
+    verdicts: dict[str, str] = field(default_factory=dict)
 
     def finish(self, summary: RunSummary, histories: Mapping[str, StudyHistory]) -> None:
         """Write the report, attach it, hand the winner over to the model registry."""
@@ -73,10 +79,11 @@ class TrackedRun:
             inside = path.parent.relative_to(self.folder)
             self.tracker.log_artifact(str(path), folder=str(inside))
         self._register_winner(histories)
-        self.closing.update(_closing_figures(summary))
+        self.closing.update(closing_figures(summary))
+        self.verdicts.update(closing_verdicts(summary))
 
     def _register_winner(self, histories: Mapping[str, StudyHistory]) -> None:
-        last = list(histories.values())[-1]
+        last = list(search_studies(histories).values())[-1]
         winner = best_trial(last.trials)
         if not isinstance(self.tracker, MlflowTracker) or winner is None:
             return
@@ -130,7 +137,7 @@ def tracked_run(
         raise
     finally:
         if state != "lost":
-            tracker.end_run(state, metrics=tracked.closing, tags={})
+            tracker.end_run(state, metrics=tracked.closing, tags=tracked.verdicts)
         close_tracker(tracker, folder, listener, limit_s=FLUSH_LIMIT_S[state])
 
 
@@ -179,8 +186,13 @@ def measured_on(base: Mapping[str, Any]) -> str:
     ).to_text()
 
 
-def _closing_figures(summary: RunSummary) -> dict[str, float]:
-    """The winner's hyperparameters and metrics as `best_*`, the baseline's as `baseline_*`."""
+def closing_figures(summary: RunSummary) -> dict[str, float]:
+    """What the run is shown with at its end.
+
+    The winner's hyperparameters and metrics as `best_*`, the baseline's as `baseline_*`; over
+    fresh seeds `confirm_*`, with the difference winner minus baseline in MPJPE on test and its
+    95 % interval; and by how much a joint search was better, `check_gain_mm`.
+    """
     figures: dict[str, float] = {"trainings": summary.trainings}
     for prefix, tested in (("best", summary.seal), ("baseline", summary.baseline)):
         if tested is None:
@@ -188,7 +200,37 @@ def _closing_figures(summary: RunSummary) -> dict[str, float]:
         figures |= {f"{prefix}_{name}": value for name, value in tested.params.items()}
         figures |= {f"{prefix}_test_{name}": value for name, value in (tested.test or {}).items()}
         figures[f"{prefix}_val_mpjpe_mm"] = tested.val_mpjpe_mm
+    if summary.confirmation is not None:
+        figures |= _confirmation_figures(summary.confirmation)
+    if summary.check is not None:
+        figures["check_gain_mm"] = summary.check.gain_mm
+        figures["check_val_mpjpe_mm"] = summary.check.val_mpjpe_mm
     return figures
+
+
+def _confirmation_figures(confirmation: Confirmation) -> dict[str, float]:
+    """Mean and spread of winner and baseline over fresh seeds, and their difference."""
+    figures: dict[str, float] = {"confirm_seeds": confirmation.seeds}
+    for role in (WINNER, BASELINE):
+        candidate = confirmation.candidate(role)
+        for name, found in (candidate.spreads("test") if candidate else {}).items():
+            figures[f"confirm_{role}_test_{name}_mean"] = found.mean
+            if found.std is not None:
+                figures[f"confirm_{role}_test_{name}_std"] = found.std
+    compared = confirmation.comparison(BASELINE, HEADLINE_METRIC)
+    if compared is not None:
+        figures["confirm_difference_mm"] = compared.difference.mean
+        if compared.difference.interval is not None:
+            figures["confirm_difference_low_mm"] = compared.difference.interval.low
+            figures["confirm_difference_high_mm"] = compared.difference.interval.high
+    return figures
+
+
+def closing_verdicts(summary: RunSummary) -> dict[str, str]:
+    """What the figures over fresh seeds say, as tags."""
+    compared = summary.confirmation.comparison(BASELINE) if summary.confirmation else None
+    verdicts = {} if compared is None else {"confirm_verdict": compared.difference.verdict}
+    return verdicts | ({"check_verdict": summary.check.verdict} if summary.check else {})
 
 
 def _run_info(plan: Plan, uid: str, attempt: int) -> RunInfo:
