@@ -24,7 +24,7 @@ EPOCHS = 2
 """Of the small search's trainings."""
 
 POLL_S = 0.05
-LIMIT_S = 400.0
+LIMIT_S = 900.0
 MOST_LIVES = 12
 
 
