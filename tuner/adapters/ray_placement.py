@@ -54,7 +54,11 @@ class Placement:
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, stage: str) -> Slot:
-        """The slot of a stage's trials; `2-lr_l` finds `2-lr_l`, else `lr_l`."""
+        """The slot of a stage's trials; `2-lr_l` finds `2-lr_l`, else `lr_l`.
+
+        A later generation of the stage's study, `2-lr_l~2`, finds the same.
+        """
+        stage = stage.partition("~")[0]
         number, dash, key = stage.partition("-")
         key = key if dash and number.isdigit() else stage
         return self.stages.get(stage) or self.stages.get(key) or self.slot

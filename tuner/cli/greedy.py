@@ -295,8 +295,10 @@ def _print_plan(config: GreedyConfig, *, json_mode: bool) -> None:
         epochs = plan["pretraining"]["epochs"]
         typer.echo(f"  before stage 1: pre-training, {epochs} epochs (not in the estimate)")
     for stage in plan["stages"]:
+        tunes = f"tunes {', '.join(stage['tunes'])} by {stage['sampler']}"
+        does = tunes if stage["tunes"] else "repeats the choices with fresh seeds"
         typer.echo(
-            f"  {stage['name']}: tunes {', '.join(stage['tunes'])} by {stage['sampler']}, "
+            f"  {stage['name']}: {does}, "
             f"at most {stage['trials']} trainings of {stage['epochs']} epochs "
             f"({stage['steps']} steps) ≈ {duration_text(stage['seconds'])} of one worker"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -17,7 +17,7 @@ from trainables.errors import TrainableError
 from trainables.seal.batches import TrainingBatches
 from trainables.seal.lifting import window_of
 from trainables.seal.trainer import SealTrainer
-from tuner.protocol.stages import Stage
+from tuner.protocol.stages import Protocol, Stage
 from tuner.wiring.plan import Plan
 from tuner.wiring.space_checks import example_params
 
@@ -35,13 +35,15 @@ CPU = torch.device("cpu")
 def describe_plan(plan: Plan) -> dict[str, Any]:
     """Stages, number of trainings and an estimate of the time, as JSON values.
 
-    The number of trainings is an upper bound: stage 3 takes over what stage 2 has finished.
+    The number of trainings is an upper bound: stage 3 takes over what stage 2 has finished, and
+    there may be fewer runners-up to confirm than asked for.
     The time is that of one worker on this machine; validation and pre-training are not counted.
     """
     train_poses = len(plan.dataset.splits["train"])
     timed: dict[str, tuple[int, float]] = {}
     epochs = plan.training.pretraining.epochs
     stages = [_stage(plan, stage, timed) for stage in plan.protocol.stages]
+    stages += _further(plan.protocol, first=stages[0], last=stages[-1])
     return {
         "run": plan.protocol.run,
         "dataset": plan.dataset.name,
@@ -77,6 +79,41 @@ def _stage(plan: Plan, stage: Stage, timed: dict[str, tuple[int, float]]) -> dic
         "steps": steps_per_epoch * config.epochs,
         "seconds": trials * seconds,
     }
+
+
+def _further(
+    protocol: Protocol, *, first: Mapping[str, Any], last: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """What follows the search: repeats of the baseline and of others, and the joint search.
+
+    Args:
+        protocol: What is run.
+        first: Figures of the baseline's stage.
+        last: Figures of the last stage.
+    """
+    found = []
+    baseline_s, seal_s = (stage["seconds"] / stage["trials"] for stage in (first, last))
+    common = {"epochs": last["epochs"], "steps": last["steps"]}
+    if protocol.confirm is not None:
+        seeds, others = protocol.confirm.trials, 1 + protocol.confirm_runners_up
+        found.append(
+            {
+                **{"name": protocol.confirm.name, "tunes": [], "sampler": "none", **common},
+                "trials": seeds * (1 + others),
+                "seconds": seeds * (baseline_s + others * seal_s),
+            }
+        )
+    if protocol.check is not None:
+        stage = protocol.check
+        found.append(
+            {
+                **{"name": stage.name, "tunes": list(stage.space.names), **common},
+                "sampler": stage.sampler,
+                "trials": stage.trials,
+                "seconds": stage.trials * seal_s,
+            }
+        )
+    return found
 
 
 BASELINE_RATES = {"lr_p": 1e-6}

@@ -140,12 +140,16 @@ def test_all_faults_are_named_at_once(call: Call) -> None:
 def test_a_dry_run_tells_the_plan_and_writes_nothing(call: Call) -> None:
     code, out, _ = call(
         *("greedy", "--backbone", "videopose", "--dry-run", "--json"),
+        *("--confirm-seeds", "2", "--check", "5"),
         *("--set", "backbone_options.channels=16", "--set", "loss_net_options.width=8"),
     )
     assert code == 0
     plan = json.loads(out)
-    assert [stage["trials"] for stage in plan["stages"]] == [3, 4, 4]
+    assert [stage["trials"] for stage in plan["stages"]] == [3, 4, 4, 2 * 3, 5]
+    assert plan["trials"] == 11 + 6 + 5
     assert plan["seconds"] > 0
+    names = [stage["name"] for stage in plan["stages"]]
+    assert names == ["1-lr_p", "2-lr_l", "3-alpha", "4-confirm", "5-check"]
     assert list(Path.cwd().iterdir()) == []
 
 
