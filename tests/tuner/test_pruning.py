@@ -172,7 +172,7 @@ def test_a_third_goes_on_past_each_rung_of_asha() -> None:
     assert first[-1] == "stopped after epoch 1 of 9: 4 of 12 go on (asha)"
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     kind=st.sampled_from(KINDS),
     sampler=st.sampled_from(("grid", "tpe")),
@@ -190,7 +190,7 @@ def test_no_order_of_events_changes_who_goes_on(
     assert world.disk.trained == expected.disk.trained
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     kind=st.sampled_from(KINDS),
     sampler=st.sampled_from(("grid", "tpe")),
@@ -214,7 +214,7 @@ def test_no_death_of_a_driver_changes_who_goes_on(
     assert set(shown.values()) == {"trial_ended"}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     kind=st.sampled_from(KINDS),
     death=st.floats(0, 1, exclude_max=True),
