@@ -70,8 +70,12 @@ class RungBook:
         """A trial completed an epoch with that objective, millimetres."""
         entrant = self._entrants[number]
         entrant.curve[epoch] = value
-        if epoch in self._pruner.rungs(entrant.bracket):
+        if self.is_rung(number, epoch):
             self._open.clear()
+
+    def is_rung(self, number: int, epoch: int) -> bool:
+        """Whether a trial is judged after that epoch."""
+        return epoch in self._pruner.rungs(self._entrants[number].bracket)
 
     def end(self, number: int) -> None:
         """A trial has ended, however."""

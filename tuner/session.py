@@ -155,7 +155,8 @@ class StageSession:
             del self._active[request.trial]
             self._parked[request.trial] = request
             return Decision.PARK
-        self._give_out_decided(self._book)
+        if self._book.is_rung(request.trial, epoch):
+            self._give_out_decided(self._book)
         return Decision.STOP if verdict is Verdict.STOP else Decision.CONTINUE
 
     def _give_out_decided(self, book: RungBook) -> None:
