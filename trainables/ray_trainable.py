@@ -134,14 +134,18 @@ class SealTrainable(tune.Trainable):
 
     def _build(self) -> TrialRun:
         torch.set_num_threads(int(self._settings.get("threads", 1)))
+        device, held = _device(self._settings), self._devices_held()
+        if device.type == "cuda" and held < 1.0:
+            # the others of this GPU keep their part: Ray only counts
+            torch.cuda.set_per_process_memory_fraction(held)
         return TrialRun(
             TrainingConfig.model_validate(self._settings["training"]),
             self._dataset,
             store=CheckpointStore(self._settings["checkpoint_root"]),
             pretrainings=_pretrainings(self._settings),
             fingerprint=self._settings["fingerprint"],
-            device=_device(self._settings),
-            devices=self._devices_held(),
+            device=device,
+            devices=held,
         )
 
     def _devices_held(self) -> float:

@@ -1,5 +1,7 @@
 """A driver to be signalled or killed: `python -m tests.integration.ray_driver FOLDER STEP_S`.
 
+With `ADDRESS TRIALS` as well, it joins a cluster, where each trial holds a CPU and has 3 epochs.
+
 It prints `started`, then each epoch, each cancelled trial, and the exit code it would end with.
 """
 
@@ -37,18 +39,20 @@ class Teller(Recorder):
         tell(f"end {outcome.trial} {outcome.kind.value}")
 
 
-def main(folder: Path, step_s: float) -> int:
+def main(folder: Path, step_s: float, address: str = "local", trials: int = 3) -> int:
     ray.cloudpickle.register_pickle_by_value(ray_toys)
+    alone = address == "local"
     runner = RayTuneRunner(
         trainable=ray_toys.ToyTrainable,
         dataset=None,
         checkpoint_root=folder / "checkpoints",
         scratch=folder / "scratch",
         max_concurrent=2,
-        placement=Placement(Slot(0.5)),
-        session=RaySession("local"),
+        placement=Placement(Slot(0.5 if alone else 1.0)),
+        session=RaySession(address),
     )
-    feed = ListFeed([request(trial, epochs=1000, step_s=step_s) for trial in range(3)])
+    epochs = 1000 if alone else 3
+    feed = ListFeed([request(trial, epochs=epochs, step_s=step_s) for trial in range(trials)])
     try:
         with runner:
             runner.run(feed, Teller())
@@ -59,4 +63,6 @@ def main(folder: Path, step_s: float) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), float(sys.argv[2])))
+    words = sys.argv[1:]
+    joined = (words[2], int(words[3])) if len(words) > 2 else ("local", 3)
+    sys.exit(main(Path(words[0]), float(words[1]), *joined))

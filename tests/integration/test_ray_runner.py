@@ -27,6 +27,7 @@ def test_every_end_of_a_trial_arrives_as_its_outcome(
 ) -> None:
     seen = Recorder(stops={6: 2})
     behaviours = ["raises", "raises_once", "dies_once", "nan", "invalid", "reads_dataset", "fine"]
+    behaviours += ["no_gpu_memory"]
     feed = ListFeed([request(trial, name) for trial, name in enumerate(behaviours)])
     runner = make_runner(dataset={"x": np.zeros(1000)}, max_failures=1)
 
@@ -40,14 +41,16 @@ def test_every_end_of_a_trial_arrives_as_its_outcome(
         4: OutcomeKind.INVALID_METRIC,
         5: OutcomeKind.COMPLETED,
         6: OutcomeKind.STOPPED_EARLY,
+        7: OutcomeKind.FAILED,
     }
     assert seen.ends == len(behaviours), "each trial ends once"
     attempts = {trial: outcome.attempts for trial, outcome in seen.outcomes.items()}
-    assert attempts == {0: 2, 1: 2, 2: 2, 3: 1, 4: 1, 5: 1, 6: 1}
+    assert attempts == {0: 2, 1: 2, 2: 2, 3: 1, 4: 1, 5: 1, 6: 1, 7: 2}
     assert sorted(seen.starts) == sorted(
         (t, n) for t, c in attempts.items() for n in range(1, c + 1)
     )
     assert seen.outcomes[0].reason == "ValueError: this toy always breaks"
+    assert "the GPU ran out of memory: torch.OutOfMemoryError: CUDA" in seen.outcomes[7].reason
     assert "in step" in seen.outcomes[0].traceback
     # a retry goes on from the trainable's checkpoint of epoch 1
     assert [epoch for trial, epoch in seen.epochs if trial == 2] == [1, 2, 3]

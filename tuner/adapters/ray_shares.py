@@ -26,8 +26,8 @@ class Claim:
 
     @property
     def size(self) -> float:
-        """The part of the cluster that one of its trials takes."""
-        return 1.0 / max(1, self.fitting)
+        """The part of the cluster that one of its trials takes, if any fits."""
+        return 1.0 / self.fitting
 
 
 def fair_shares(claims: Iterable[Claim]) -> dict[str, int]:
@@ -41,7 +41,10 @@ def fair_shares(claims: Iterable[Claim]) -> dict[str, int]:
     Args:
         claims: One per run.
     """
-    waiting = sorted(claims, key=lambda claim: (claim.wanted * claim.size, claim.run))
+    given = list(claims)
+    # what has no room now takes none from the others
+    placeable = [claim for claim in given if claim.fitting > 0]
+    waiting = sorted(placeable, key=lambda claim: (claim.wanted * claim.size, claim.run))
     parts: dict[str, float] = {}
     free = 1.0
     for index, claim in enumerate(waiting):
@@ -53,4 +56,4 @@ def fair_shares(claims: Iterable[Claim]) -> dict[str, int]:
         if shares[claim.run] < claim.wanted and left >= claim.size - _ROUNDING:
             shares[claim.run] += 1
             left -= claim.size
-    return {run: max(1, share) for run, share in shares.items()}
+    return {claim.run: max(1, shares.get(claim.run, 0)) for claim in given}

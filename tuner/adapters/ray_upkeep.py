@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
 from tuner.adapters.ray_bridge import TrialBridge
 from tuner.adapters.ray_hooks import ObserverScheduler
 
@@ -41,6 +43,8 @@ class TendedScheduler(ObserverScheduler):
         limit = max(1, self._limit())
         self._bridge.max_concurrent = limit
         if controller is not None:
+            _understand_every_death(controller)
+            _drop_progress_table(controller)
             _allow_pending(controller, limit)
             _forget_ended_trials(controller)
             _let_idle_workers_go(controller, self._bridge.room)
@@ -50,11 +54,40 @@ class TendedScheduler(ObserverScheduler):
         return {}
 
 
+def _understand_every_death(controller: Any) -> None:
+    """Let a trial fail where Tune would come down as a whole.
+
+    Ray says in its own ways that a worker was killed for want of memory or that its node died;
+    Tune knows only the general one.
+    """
+    manager = getattr(controller, "_actor_manager", None)
+    failed = getattr(manager, "_actor_task_failed", None)
+    if failed is None or getattr(failed, "knows_every_death", False):
+        return
+
+    def translated(tracked_actor_task: Any, exception: Exception) -> None:
+        known = RayActorError, RayTaskError
+        if isinstance(exception, RayError) and not isinstance(exception, known):
+            text = f"The actor died: {type(exception).__name__}: {exception}"
+            exception = RayActorError(error_msg=text)
+        failed(tracked_actor_task, exception)
+
+    translated.knows_every_death = True  # type: ignore[attr-defined]
+    manager._actor_task_failed = translated  # type: ignore[union-attr]
+
+
 def _allow_pending(controller: Any, limit: int) -> None:
     """Let as many trials wait for a worker as may run: Tune reads the number only once."""
     update = getattr(controller, "update_max_pending_trials", None)
     if update is not None:
         update(limit)
+
+
+def _drop_progress_table(controller: Any) -> None:
+    """Take out the callback that Tune adds for its table: it prints nothing, and keeps trials."""
+    callbacks = getattr(getattr(controller, "_callbacks", None), "_callbacks", None)
+    if isinstance(callbacks, list):
+        callbacks[:] = [c for c in callbacks if type(c).__name__ != "TrialProgressCallback"]
 
 
 def _forget_ended_trials(controller: Any) -> None:

@@ -69,6 +69,19 @@ class ToyTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types
         if self._epoch == 2 and self._first_time("died"):
             os.kill(os.getpid(), signal.SIGKILL)
 
+    def _no_gpu_memory(self) -> None:
+        import torch
+
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    def _eats_memory_once(self) -> None:
+        if self._epoch == 2 and self._first_time("ate"):
+            eaten = []
+            for _ in range(self._training["eats_mib"] // 64):
+                eaten.append(bytearray(os.urandom(1024)) * (64 * 1024))
+                time.sleep(0.01)
+            time.sleep(60)
+
     def _reads_dataset(self) -> None:
         assert self._dataset["x"].flags.writeable is False
 
