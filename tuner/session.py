@@ -16,6 +16,7 @@ from tuner.ports import (
     Tracker,
 )
 from tuner.protocol.actions import AskTrials
+from tuner.protocol.generations import current_studies, search_studies
 from tuner.protocol.greedy import next_action
 from tuner.protocol.selection import best_trial
 from tuner.protocol.stages import Protocol, stage_of
@@ -186,7 +187,8 @@ class StageSession:
         stage = stage_of(self._protocol, self._stage)
         carried = sum(trial.imported_from is not None for trial in trials)
         sampled = 0 if stage.sampler == "grid" else carried + stage.trials
-        best = {name: best_trial(study.trials) for name, study in history.items()}
+        searched = search_studies(current_studies(history))
+        best = {name: best_trial(study.trials) for name, study in searched.items()}
         self._listener.on_stage(
             self._stage,
             planned=max(len(trials), sampled),
