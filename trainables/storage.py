@@ -182,8 +182,9 @@ class FolderStorage:
         """See `Storage`; a folder that is empty then goes, too."""
         path = self._root / name
         path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # not empty, or not there
-            path.parent.rmdir()
+        if path.parent != self._root:
+            with contextlib.suppress(OSError):  # not empty, or not there
+                path.parent.rmdir()
 
     def version(self, name: str) -> Hashable | None:
         """See `Storage`."""

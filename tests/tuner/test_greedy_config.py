@@ -13,3 +13,13 @@ def test_true_is_no_number(name: str) -> None:
     option = f"--{name.replace('_', '-')}"
     with pytest.raises(ConfigurationError, match=f"{option} = True: expected another kind"):
         parse_greedy_config({"backbone": "videopose", name: True})
+
+
+@pytest.mark.parametrize(
+    "root",
+    ["s3://user:hunter2@bucket/x", "s3://bucket/x?secret_key=hunter2", "gs://hunter2/x", "s3://"],
+)
+def test_a_checkpoint_root_with_a_secret_is_refused_and_not_repeated(root: str) -> None:
+    with pytest.raises(ConfigurationError, match="--checkpoint-root: expected a folder or") as hit:
+        parse_greedy_config({"backbone": "videopose", "checkpoint_root": root})
+    assert "hunter2" not in str(hit.value)
