@@ -9,6 +9,7 @@ from typing import Any, Literal
 from tuner.protocol.confirm import CANDIDATES
 from tuner.records import StudyHistory, TrialRecord, TrialState
 from tuner.reports.metrics import METRICS, Metric
+from tuner.reports.parameter_order import in_order
 from tuner.reports.statistics import PairedDifference, Spread, compare_pairs, spread
 
 __all__ = [
@@ -231,7 +232,7 @@ def _candidate(entry: Mapping[str, Any], trials: Sequence[TrialRecord]) -> Candi
         role=entry["role"],
         stage=entry["stage"],
         trial=entry["trial"],
-        params=entry["params"],
+        params=in_order(entry["params"]),
         configuration_key=key,
         seeds=tuple(by_seed),
         failed=states.count("failed"),

@@ -28,6 +28,7 @@ __all__ = [
     "candidate_rows",
     "confirmation_csv",
     "difference_rows",
+    "difference_text",
     "interval_text",
     "seed_rows",
     "shown_metrics",
@@ -143,7 +144,15 @@ def spread_text(found: Spread | None) -> str:
 
 def interval_text(interval: Interval | None) -> str:
     """`-5.04 to -3.40`."""
-    return "-" if interval is None else f"{interval.low:+.2f} to {interval.high:+.2f}"
+    if interval is None:
+        return "-"
+    return f"{difference_text(interval.low)} to {difference_text(interval.high)}"
+
+
+def difference_text(value: float) -> str:
+    """`-3.98`, with its sign; what is rounded to zero has none."""
+    text = f"{value:+.2f}"
+    return "0.00" if text in ("-0.00", "+0.00") else text
 
 
 def confirmation_csv(confirmation: Confirmation) -> str:

@@ -22,6 +22,7 @@ from tuner.reports.confirmation_tables import (
     candidate_rows,
     confirmation_csv,
     difference_rows,
+    difference_text,
     interval_text,
     seed_rows,
     shown_metrics,
@@ -163,6 +164,7 @@ def _render(template: str, context: Mapping[str, Any]) -> bytes:
     environment.filters["params"] = params_text
     environment.filters["value"] = format_value
     environment.filters["spread"] = spread_text
+    environment.filters["difference"] = difference_text
     environment.filters["interval"] = interval_text
     environment.globals["source_text"] = source_text
     environment.filters["cell"] = _markdown_cell

@@ -18,6 +18,7 @@ from tuner.protocol.selection import best_trial
 from tuner.records import StudyHistory, TrialRecord, TrialState
 from tuner.reports.confirmation import Confirmation, confirm, verdict_text
 from tuner.reports.joint_check import JointCheck, winner_noise_mm
+from tuner.reports.parameter_order import in_order
 from tuner.reports.run_summary import (
     RunState,
     RunSummary,
@@ -36,9 +37,6 @@ RUN_CONFIG = "run_config"
 
 DATA_NOTES = "data_notes"
 """Attribute of a run's first study: what to know of the data."""
-
-PARAMETER_ORDER = ("lr_p", "lr_l", "alpha")
-"""The order of the protocol, in which hyperparameters are shown; stores keep none."""
 
 DEFAULT_STAGES = 3
 """Stages of the default protocol's search (paper A.5)."""
@@ -118,12 +116,6 @@ def run_of(source: str) -> str:
 def extensions_of(history: StudyHistory) -> tuple[Mapping[str, Any], ...]:
     """What was added to the stage after it had been closed, in order."""
     return tuple(history.attributes.get(EXTENSIONS, ()))
-
-
-def in_order(params: Mapping[str, float]) -> dict[str, float]:
-    """Hyperparameters in the protocol's order, then any others by name."""
-    known = [name for name in PARAMETER_ORDER if name in params]
-    return {name: params[name] for name in [*known, *sorted(set(params) - set(known))]}
 
 
 def _state(

@@ -16,6 +16,7 @@ from tuner.reports.confirmation_tables import (
     DifferenceRow,
     candidate_rows,
     difference_rows,
+    difference_text,
     interval_text,
 )
 from tuner.reports.joint_check import check_text
@@ -128,7 +129,7 @@ def _differences(rows: Sequence[DifferenceRow]) -> Table:
             row.other,
             f"{row.metric.label} ({row.metric.unit})",
             str(row.pairs),
-            _number(row.mean, sign=True),
+            difference_text(row.mean),
             interval_text(row.interval),
             Text(row.verdict, style=style),
         )

@@ -16,6 +16,7 @@ from tuner.reports.confirmation_tables import (
     candidate_rows,
     confirmation_csv,
     difference_rows,
+    difference_text,
     seed_rows,
 )
 from tuner.reports.statistics import compare_pairs
@@ -181,6 +182,26 @@ def test_the_table_for_programs_has_every_figure(build_confirmed_run: BuildRun) 
     assert baseline["verdict"] == "gain"
     winner = next(row for row in rows if row["candidate"] == "winner")
     assert winner["winner_minus_mean"] == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(-3.98, "-3.98"), (0.35, "+0.35"), (-0.004, "0.00"), (0.0, "0.00")]
+)
+def test_differences_have_a_sign_unless_they_round_to_zero(value: float, text: str) -> None:
+    assert difference_text(value) == text
+
+
+def test_hyperparameters_of_candidates_come_in_the_protocol_s_order(
+    build_confirmed_run: BuildRun,
+) -> None:
+    study = confirm_study(build_confirmed_run, 2)
+    entries = [
+        {**entry, "params": dict(sorted(entry["params"].items()))}
+        for entry in study.attributes["candidates"]
+    ]
+    winner = confirm(replace(study, attributes={"candidates": entries})).candidate("winner")
+    assert winner is not None
+    assert list(winner.params) == ["lr_p", "lr_l", "alpha"]
 
 
 def test_the_picture_shows_every_seed_and_difference(build_confirmed_run: BuildRun) -> None:
