@@ -123,8 +123,9 @@ class GreedyConfig(TrainingOptions):
         if self.name is not None:
             return self.name
         fields = self.model_dump(mode="json", include=RESULT_FIELDS)
-        added = {"pruner", "asynchronous"} - self.model_fields_set
-        fields = {name: value for name, value in fields.items() if name not in added}
+        # as it was called before there were these: by value, for what is kept has every field
+        unsaid = {"pruner": "none", "asynchronous": False}
+        fields = {n: v for n, v in fields.items() if n not in unsaid or v != unsaid[n]}
         return f"{self.backbone}-{self.dataset}-{self.loss_net}-{self.preset}-{digest(fields)[:6]}"
 
 

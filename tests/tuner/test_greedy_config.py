@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tuner.errors import ConfigurationError
@@ -23,3 +25,22 @@ def test_a_checkpoint_root_with_a_secret_is_refused_and_not_repeated(root: str) 
     with pytest.raises(ConfigurationError, match="--checkpoint-root: expected a folder or") as hit:
         parse_greedy_config({"backbone": "videopose", "checkpoint_root": root})
     assert "hunter2" not in str(hit.value)
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"pruner": "asha"}, {"asynchronous": True, "pruner": "median"}, {"seed": 4}]
+)
+def test_a_configuration_that_was_kept_has_the_name_that_it_had(given: dict[str, Any]) -> None:
+    asked = parse_greedy_config({"backbone": "videopose", **given})
+    kept = parse_greedy_config(asked.model_dump(mode="json"))
+    assert kept.name is None
+    assert kept.run_name == asked.run_name
+
+
+def test_who_stops_trials_is_part_of_the_name() -> None:
+    fields: list[dict[str, Any]] = [
+        *({}, {"pruner": "asha"}, {"pruner": "median"}),
+        {"pruner": "asha", "asynchronous": True},
+    ]
+    names = {parse_greedy_config({"backbone": "videopose", **f}).run_name for f in fields}
+    assert len(names) == 4

@@ -108,7 +108,7 @@ def summarise_run(locations: Locations, store: StudyStore, run: str) -> RunSumma
 
 
 def load_run_config(store: StudyStore, run: str) -> GreedyConfig:
-    """The configuration that a run was last started with.
+    """The configuration that a run was last started with, which from then on has its name.
 
     Raises:
         ConfigurationError: If there is no such run, or it kept no configuration.
@@ -119,7 +119,8 @@ def load_run_config(store: StudyStore, run: str) -> GreedyConfig:
         raise ConfigurationError(
             f"run {run!r} kept no configuration; repeat its `tuner greedy` command instead"
         )
-    return parse_greedy_config(kept)
+    # a name made from what was asked may be another one in a later version
+    return parse_greedy_config({**kept, "name": run})
 
 
 def location_options(locations: Locations) -> tuple[str, ...]:

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import pytest
 
 from tuner.records import StudyHistory
+from tuner.settings import resolve_locations
+from tuner.wiring.stores import load_run_config, open_store
 
 BuildRun = Callable[..., dict[str, StudyHistory]]
 StoreRun = Callable[[Mapping[str, StudyHistory]], Path]
@@ -122,6 +124,13 @@ def test_resume_needs_the_configuration_that_the_run_kept(
     done = call("runs", "resume", "demo", "--home", store_run(histories))
     assert done.code == 2
     assert "kept no configuration" in done.err
+
+
+def test_what_a_run_kept_goes_on_under_its_own_name(stored: Stored) -> None:
+    store = open_store(resolve_locations(home=stored.home))
+    config = load_run_config(store, "demo")
+    assert config.backbone == "videopose"
+    assert config.run_name == "demo"
 
 
 def test_a_password_is_never_shown(call: Call) -> None:
