@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from tuner.errors import ConfigurationError, LeaseLostError, StoreError, StoreUnreachableError
-from tuner.lease_holder import Holder, is_gone, is_here
+from tuner.lease_holder import Holder, is_gone, lives_here
 
 __all__ = ["LEASE_TIMEOUT_S", "RENEW_EVERY_S", "Lease", "LeaseRow", "LeaseTable", "take_lease"]
 
@@ -18,6 +18,10 @@ LEASE_TIMEOUT_S = 60.0
 """A lease that was not renewed for so long is anybody's."""
 
 RENEW_EVERY_S = 5.0
+
+_LEAST_RENEWALS = 6
+"""So many renewals must stay away before our eyes, however old a lease is: after an outage of the
+store its holder may first have to give up a dead connection, which takes some 20 s."""
 
 _POLL_S = 0.2
 
@@ -30,14 +34,15 @@ class LeaseRow:
         holder: Who holds it; None if it was given back.
         attempt: How many drivers have held it, this one included.
         beats: How often it was renewed; tells two looks at it apart without any clock.
-        age_s: Time since it was last renewed, by the store's own clock.
-        since_s: When this holder took it, by that clock, seconds since 1970.
+        age_s: Time since it was last renewed, by a clock that all drivers share; None where there
+            is none.
+        since_s: When this holder took it, seconds since 1970, for people.
     """
 
     holder: Holder | None
     attempt: int
     beats: int
-    age_s: float
+    age_s: float | None
     since_s: float
 
     def __str__(self) -> str:
@@ -184,31 +189,58 @@ def take_lease(
 ) -> Lease:
     """Take a run's lease: at once if it is free, or its holder's process certainly has ended.
 
-    A holder elsewhere that may be dead is watched: a heartbeat shows that it lives; without one
-    its lease is taken over when it has run out.
+    A holder that may be dead is watched, by our own clock: a heartbeat shows that it lives;
+    without one its lease is taken over when it has run out before our eyes. Clocks of other
+    machines prove nothing, and neither does a lease that is old: the store may have been away.
 
     Raises:
         ConfigurationError: If another driver holds it.
         StoreError: If the store failed.
     """
-    watched: LeaseRow | None = None
+    watch: _Watch | None = None
     while True:
         row = table.read(run)
-        if row is None or row.holder is None or is_gone(row.holder) or row.age_s > timeout_s:
+        other = None if row is None else row.holder
+        silent = row is not None and watch is not None and watch.is_silent(row)
+        if row is None or other is None or is_gone(other) or silent:
             attempt = table.take(run, holder, row)
             if attempt is not None:
                 return Lease(table, run, holder, attempt, timeout_s=timeout_s, renew_s=renew_s)
             continue
-        beaten = watched is not None and _mark(watched) != _mark(row)
-        if beaten or is_here(row.holder):
+        if lives_here(other) or (watch is not None and watch.has_beaten(row)):
             raise ConfigurationError(
                 f"run {run!r} is being driven by {row}; wait for it, stop it, or give this run "
                 "another --name"
             )
-        if watched is None:
-            watched = row
-            say(f"run {run!r} is held by {row}; waiting for a sign of life, {timeout_s:g} s")
+        if watch is None:
+            watch = _Watch(row, timeout_s=timeout_s, renew_s=renew_s)
+            say(
+                f"run {run!r} is held by {row}; waiting for a sign of life, {watch.needed_s:.3g} s"
+            )
         time.sleep(_POLL_S)
+
+
+class _Watch:
+    """How long a lease has not changed before our eyes."""
+
+    def __init__(self, row: LeaseRow, *, timeout_s: float, renew_s: float) -> None:
+        self._mark = _mark(row)
+        self._longest_look_s = max(renew_s, 2 * _POLL_S)
+        self._looked_s = time.monotonic()
+        self._watched_s = 0.0
+        left_s = timeout_s - (row.age_s or 0.0)
+        self.needed_s = min(timeout_s, max(_LEAST_RENEWALS * renew_s, left_s))
+
+    def has_beaten(self, row: LeaseRow) -> bool:
+        return _mark(row) != self._mark
+
+    def is_silent(self, row: LeaseRow) -> bool:
+        """Whether it has been watched for long enough, up to this look at it."""
+        now_s = time.monotonic()
+        # a look that took long: the store was away, and the holder could not renew either
+        self._watched_s += min(now_s - self._looked_s, self._longest_look_s)
+        self._looked_s = now_s
+        return not self.has_beaten(row) and self._watched_s > self.needed_s
 
 
 def _mark(row: LeaseRow) -> tuple[int, int]:

@@ -8,7 +8,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Holder", "is_gone", "is_here", "this_process"]
+__all__ = ["Holder", "is_gone", "is_here", "lives_here", "this_process"]
 
 _PROC = Path("/proc")
 _START_TIME = 19
@@ -40,7 +40,7 @@ class Holder:
 def this_process() -> Holder:
     """This process as a holder, with a new id."""
     number = os.getpid()
-    return Holder(uuid.uuid4().hex, platform.node(), number, _place(), _started(number))
+    return Holder(uuid.uuid4().hex, platform.node(), number, _place(), _started(number) or "")
 
 
 def is_here(holder: Holder) -> bool:
@@ -50,7 +50,17 @@ def is_here(holder: Holder) -> bool:
 
 def is_gone(holder: Holder) -> bool:
     """Whether a holder certainly has ended; False where that cannot be known."""
-    return is_here(holder) and _started(holder.process) != holder.started
+    if not is_here(holder):
+        return False
+    started = _started(holder.process)
+    if started is None or not holder.started:
+        return _is_free(holder.process)
+    return started != holder.started
+
+
+def lives_here(holder: Holder) -> bool:
+    """Whether a holder certainly is a process of this machine; False where it cannot be known."""
+    return is_here(holder) and bool(holder.started) and _started(holder.process) == holder.started
 
 
 def _place() -> str:
@@ -63,11 +73,22 @@ def _place() -> str:
     return f"{platform.node()} {boot} {namespace}"
 
 
-def _started(process: int) -> str:
-    """Start time of a process in clock ticks since the boot; empty if there is none."""
+def _started(process: int) -> str | None:
+    """Start time in clock ticks since the boot; empty if it has ended, None if it is not shown."""
     try:
         text = (_PROC / str(process) / "stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
+    except OSError:  # nothing there, or `/proc` is mounted so that others' processes are hidden
+        return None
     fields = text.rpartition(")")[2].split()
     return "" if fields[0] in ("Z", "X") else fields[_START_TIME]
+
+
+def _is_free(process: int) -> bool:
+    """Whether no process has a number."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # another user's
+        return False
+    return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -16,13 +17,14 @@ import pytest
 from optuna.storages import InMemoryStorage
 
 from tests.contracts.study_store import NAME, STUDY, trial_spec
+from tuner import lease_holder
 from tuner.adapters.database_leases import DatabaseLeases
 from tuner.adapters.file_leases import FileLeases
 from tuner.adapters.optuna_store import OptunaStudyStore, open_study_store
 from tuner.errors import ConfigurationError, LeaseLostError, StoreError
 from tuner.fenced import FencedStore
 from tuner.lease import Lease, LeaseRow, LeaseTable, take_lease
-from tuner.lease_holder import Holder, is_gone, is_here, this_process
+from tuner.lease_holder import Holder, is_gone, is_here, lives_here, this_process
 
 RUN = "demo"
 ELSEWHERE = Holder("other", "far-away", 7, "another boot", "1")
@@ -131,6 +133,87 @@ def test_a_holder_elsewhere_that_shows_a_sign_of_life_is_left_alone(table: Lease
     elsewhere.release()
 
 
+@pytest.mark.parametrize("ahead_s", [90.0, -3600.0])
+def test_another_machines_clock_proves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead_s: float
+) -> None:
+    """A lease beside a journal on a network file system, kept by a machine whose clock is off."""
+    table = FileLeases(tmp_path)
+    attempt = table.take(RUN, ELSEWHERE, None)
+    clock = time.time
+    monkeypatch.setattr(time, "time", lambda: clock() + ahead_s)
+    elsewhere = Lease(table, RUN, ELSEWHERE, attempt or 0, renew_s=0.3)
+    with pytest.raises(ConfigurationError, match="driven by process 7 on far-away"):
+        take(table)
+    stop_beating(elsewhere)
+    lease = take(table, timeout_s=0.5)
+    assert lease.attempt == 2
+    lease.release()
+
+
+@pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
+def test_an_old_lease_is_watched_too(storage: str) -> None:
+    """After an outage of the store all leases are old, and whoever comes first finds them so."""
+    leases = DatabaseLeases(storage)
+    attempt = leases.take(RUN, ELSEWHERE, None)
+    grow_old(storage)
+    elsewhere = Lease(leases, RUN, ELSEWHERE, attempt or 0, renew_s=0.5)
+    with pytest.raises(ConfigurationError, match="driven by process 7 on far-away"):
+        take(leases, renew_s=0.5)
+    stop_beating(elsewhere)
+    grow_old(storage)
+    said: list[str] = []
+    lease = take(leases, renew_s=0.1, say=said.append)  # it need not be watched for a minute
+    assert lease.attempt == 2
+    assert ["0.6 s" in text for text in said] == [True]
+    lease.release()
+
+
+def grow_old(storage: str) -> None:
+    with sqlite3.connect(storage.removeprefix("sqlite:///")) as connection:
+        connection.execute("UPDATE tuner_leases SET beat_s = beat_s - 600")
+    connection.close()
+
+
+def test_a_look_that_hangs_is_no_watching(tmp_path: Path) -> None:
+    """While the store is away its holder cannot renew either, so that this time does not count."""
+    looks = 0
+
+    class Slow(FileLeases):
+        def read(self, run: str) -> LeaseRow | None:
+            nonlocal looks
+            looks += 1
+            time.sleep(1.0 if looks == 2 else 0.0)
+            return super().read(run)
+
+    table = Slow(tmp_path)
+    table.take(RUN, ELSEWHERE, None)
+    lease = take(table, timeout_s=0.9)
+    assert looks > 3
+    lease.release()
+
+
+def test_a_process_that_is_hidden_from_us_is_not_taken_for_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`/proc` as the mount option `hidepid` shows it: nothing of other users' processes."""
+    proc = tmp_path / "proc"
+    (proc / "sys/kernel/random").mkdir(parents=True)
+    (proc / "self/ns").mkdir(parents=True)
+    (proc / "sys/kernel/random/boot_id").write_text("a boot\n", encoding="ascii")
+    (proc / "self/ns/pid").symlink_to("pid:[1]")
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        started = started_of(child.pid)
+        monkeypatch.setattr(lease_holder, "_PROC", proc)
+        hidden = dataclasses.replace(this_process(), process=child.pid, started=started)
+        assert is_here(hidden)
+        assert not is_gone(hidden)
+        # it may as well be another process that got the number: it has to show that it lives
+        assert not lives_here(hidden)
+        child.kill()
+    assert is_gone(hidden)
+
+
 def test_what_has_changed_since_it_was_seen_cannot_be_taken(table: LeaseTable) -> None:
     assert table.take(RUN, ELSEWHERE, None) == 1
     assert table.take(RUN, this_process(), None) is None
@@ -198,14 +281,16 @@ def test_a_damaged_lease_file_is_named(tmp_path: Path) -> None:
 
 
 PAUSED = """
-import sys, time
+import dataclasses, sys, time
 from tests.contracts.study_store import NAME, STUDY, trial_spec
 from tests.tuner.test_lease import open_table, take
 from tuner.adapters.optuna_store import open_study_store
 from tuner.errors import LeaseLostError
 from tuner.fenced import FencedStore
+from tuner.lease_holder import this_process
 url = sys.argv[1]
-lease = take(open_table(url), timeout_s=2.0, renew_s=0.3)
+elsewhere = dataclasses.replace(this_process(), place="another machine")
+lease = take(open_table(url), elsewhere, timeout_s=2.0, renew_s=0.3)
 store = FencedStore(open_study_store(url), lease)
 store.open_study(STUDY)
 print("ready", flush=True)
@@ -256,7 +341,6 @@ def pause_and_take_over(process: int, storage: str) -> Lease:
             break
         os.kill(process, signal.SIGCONT)
         probe.join()
-    time.sleep(2.1)
     return take(open_table(storage), timeout_s=2.0)
 
 
@@ -264,6 +348,12 @@ def touch(storage: str) -> None:
     """Write where the driver writes."""
     open_study_store(storage).annotate(NAME, "probe", 1)
     open_table(storage).read(RUN)
+
+
+def stop_beating(lease: Lease) -> None:
+    """As a kill would: it is not renewed any more, and not given back."""
+    lease._ended.set()
+    lease._thread.join()
 
 
 def wait_for_beats(table: LeaseTable, beats: int) -> None:

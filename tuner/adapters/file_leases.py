@@ -22,12 +22,14 @@ __all__ = ["FileLeases"]
 
 @dataclass(frozen=True)
 class _Kept:
-    """A lease as its file holds it; times are this machine's, seconds since 1970."""
+    """A lease as its file holds it.
+
+    No time of its last renewal: that would be by the clock of the machine that wrote it.
+    """
 
     holder: Holder | None
     attempt: int
     beats: int
-    beat_s: float
     since_s: float
 
 
@@ -54,9 +56,8 @@ class FileLeases:
             mark = None if kept is None else (kept.holder, kept.attempt, kept.beats)
             if mark != (None if seen is None else (seen.holder, seen.attempt, seen.beats)):
                 return None
-            now_s = time.time()
             attempt = 1 if kept is None else kept.attempt + 1
-            self._write(run, _Kept(holder, attempt, beats=0, beat_s=now_s, since_s=now_s))
+            self._write(run, _Kept(holder, attempt, beats=0, since_s=time.time()))
             return attempt
 
     def renew(self, run: str, holder: Holder, attempt: int) -> bool:
@@ -65,7 +66,7 @@ class FileLeases:
             kept = self._held(run, holder, attempt)
             if kept is None:
                 return False
-            self._write(run, replace(kept, beats=kept.beats + 1, beat_s=time.time()))
+            self._write(run, replace(kept, beats=kept.beats + 1))
             return True
 
     def release(self, run: str, holder: Holder, attempt: int) -> None:
@@ -90,8 +91,8 @@ class FileLeases:
         path = self._folder / f"{run}.json"
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
-            holder = value.pop("holder")
-            return _Kept(holder=Holder(**holder) if holder else None, **value)
+            holder = Holder(**value["holder"]) if value["holder"] else None
+            return _Kept(holder, value["attempt"], value["beats"], value["since_s"])
         except FileNotFoundError:
             return None
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -110,5 +111,4 @@ class FileLeases:
 
 
 def _to_row(kept: _Kept) -> LeaseRow:
-    age_s = time.time() - kept.beat_s
-    return LeaseRow(kept.holder, kept.attempt, kept.beats, age_s, kept.since_s)
+    return LeaseRow(kept.holder, kept.attempt, kept.beats, age_s=None, since_s=kept.since_s)
