@@ -32,12 +32,12 @@ from tuner.protocol.actions import (
 from tuner.protocol.generations import current_studies
 from tuner.protocol.greedy import (
     PRETRAINING,
-    RETRY_ROUNDS,
     TEST_METRICS,
     History,
     next_action,
     study_spec,
 )
+from tuner.protocol.planning import RETRY_FROM
 from tuner.protocol.stages import Protocol
 from tuner.recording import Recorder, keep_tracking_ids, read_history
 from tuner.records import StudyHistory, TrialSpec, TrialState
@@ -154,7 +154,7 @@ def _carry_out_next(protocol: Protocol, ports: Ports) -> bool:
             raise RunFailedError(
                 f"{action.reason}:\n{listed}\n"
                 "Remove the cause, then repeat the command: the run goes on from here, and the "
-                "failed trials are tried once more."
+                "trials of this stage are tried once more."
             )
         case Finished():
             ports.listener.on_message(action.reason)
@@ -163,12 +163,12 @@ def _carry_out_next(protocol: Protocol, ports: Ports) -> bool:
 
 
 def _reopen_given_up(protocol: Protocol, store: StudyStore) -> None:
-    """Let the failed points of a stage that was given up be tried once more."""
+    """Let a stage that was given up be tried once more."""
     history = read_history(protocol, store)
     action = next_action(protocol, history)
     if isinstance(action, GiveUp):
-        rounds = int(history[action.stage].attributes.get(RETRY_ROUNDS, 0))
-        store.annotate(protocol.study_name(action.stage), RETRY_ROUNDS, rounds + 1)
+        first = len(history[action.stage].trials)
+        store.annotate(protocol.study_name(action.stage), RETRY_FROM, first)
 
 
 def _record(

@@ -18,6 +18,7 @@ from tuner.ports import (
 from tuner.protocol.actions import AskTrials
 from tuner.protocol.generations import current_studies, search_studies
 from tuner.protocol.greedy import next_action
+from tuner.protocol.planning import this_round
 from tuner.protocol.selection import best_trial
 from tuner.protocol.stages import Protocol, stage_of
 from tuner.recording import Recorder, read_history
@@ -136,7 +137,9 @@ class StageSession:
         self._tracker.end_trial(stage, outcome, tags={**tags, "node": outcome.node})
         if outcome.kind is not OutcomeKind.CANCELLED:
             self._store.tell(self._study_name, outcome)
-            if self._keeper is not None and request is not None:
+            # a state may go only once the store knows that it is needed no more
+            known = not is_away(self._store)
+            if self._keeper is not None and request is not None and known:
                 self._keeper.trial_ended(request.spec, outcome)
             if self._book is not None:
                 self._book.end(outcome.trial)
@@ -162,9 +165,8 @@ class StageSession:
 
     def _give_out_decided(self, book: RungBook) -> None:
         """Queue the parked trials whose rung is settled, whether they go on or stop."""
-        for number in sorted(self._parked):
-            if book.verdict(number) is not Verdict.WAIT:
-                self._queue.append(self._parked.pop(number))
+        for number in sorted(self._parked.keys() & set(book.released())):
+            self._queue.append(self._parked.pop(number))
 
     def _ask_for_more(self) -> None:
         """Let the protocol plan further trials of this stage (a sampler's next batch)."""
@@ -179,7 +181,7 @@ class StageSession:
         history = read_history(self._protocol, self._store)
         trials = history[self._stage].trials
         if self._book is not None:
-            self._book.take(trials)
+            self._book.take(this_round(history[self._stage]))
         for trial in trials:
             if trial.state is TrialState.RUNNING and trial.number not in self._active:
                 self._last_epoch[trial.number] = trial.epochs

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from search_spaces import GreedySpace
-from tests.fakes.hand_tune import Disk, HandTune
+from tests.fakes.hand_tune import Disk, HandTune, noisy_bowl
 from tests.fakes.listener import RecordingListener
 from tests.tuner.protocol.test_greedy import DyingStorage
 from tuner.adapters.jsonl_tracker import JsonlTracker, read_events
@@ -21,6 +21,7 @@ from tuner.adapters.optuna_pruner import build_pruner
 from tuner.adapters.optuna_sampler import build_sampler
 from tuner.adapters.optuna_store import OptunaStudyStore
 from tuner.engine import Ports, run_protocol
+from tuner.errors import RunFailedError
 from tuner.ports import Pruner, RunInfo, Sampler
 from tuner.protocol.stages import Protocol, PrunerKind, SamplerKind, build_greedy_protocol
 from tuner.recording import read_history
@@ -76,7 +77,8 @@ class World:
         self.lives = 0
 
     def run(self, seed: int, **options: Any) -> HandTune:
-        runner = HandTune(self.disk, random.Random(seed), broken=broken, **options)
+        options = {"broken": broken, **options}
+        runner = HandTune(self.disk, random.Random(seed), **options)
         tracker = JsonlTracker(self.folder / "tracking.jsonl")
         tracker.start_run(RunInfo(run="run", tags={}, params={}, dataset={}))
         self.lives += 1
@@ -103,7 +105,7 @@ class World:
                 return
             except KeyboardInterrupt:
                 continue
-        self.run(seed)
+        self.run(seed, broken=options.get("broken", broken))
 
     def _sampler(self, stage: str) -> Sampler:
         return build_sampler("tpe", seed=self.protocol.seed, stage=stage)
@@ -260,3 +262,44 @@ def test_a_stage_without_a_pruner_is_defined_as_before_there_was_one() -> None:
     definition = protocol("none").stages[0].definition({}, seed=0)
     assert "pruner" not in definition
     assert "asynchronous" not in definition
+
+
+def breaks_in_epoch_3(request: TrialRequest) -> bool:
+    """Every survivor of the first rung of `asha` ends without a result."""
+    return request.stage == "2-lr_l"
+
+
+@pytest.mark.parametrize("sampler", ["grid", "tpe"])
+def test_who_was_stopped_for_a_survivor_that_failed_is_tried_once_more(
+    tmp_path: Path, sampler: SamplerKind
+) -> None:
+    world = World(tmp_path, protocol("asha", sampler=sampler))
+    budget = 12 if sampler == "grid" else 8
+    for rounds in (1, 2):
+        with pytest.raises(RunFailedError, match="the trials of this stage are tried once more"):
+            world.run(0, broken=breaks_in_epoch_3)
+        states = [row[1] for row in world.outcome()["2-lr_l"]]
+        assert len(states) == budget * rounds
+        assert {TrialState.PRUNED, TrialState.FAILED} == set(states)
+    # judged among themselves: all are worse than whoever was there before
+    world.run(0, curve=lambda spec, epoch: 100.0 + noisy_bowl(spec, epoch))
+    trials = world.outcome()["2-lr_l"]
+    assert len(trials) == budget * 3
+    assert TrialState.FINISHED in {row[1] for row in trials[-budget:]}
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(0, 10**6), slots=st.integers(1, 7))
+def test_no_death_changes_who_goes_on_when_a_stage_is_tried_once_more(
+    seed: int, slots: int
+) -> None:
+    outcomes = []
+    for deaths in ({}, {"worker_deaths": 0.05, "driver_deaths": 0.04}):
+        with tempfile.TemporaryDirectory() as folder:
+            world = World(Path(folder), protocol("asha"))
+            with pytest.raises(RunFailedError, match="no trial of stage 2-lr_l finished"):
+                world.run_through_deaths(seed, slots=slots, broken=breaks_in_epoch_3, **deaths)
+            world.lives = 0
+            world.run_through_deaths(seed, slots=slots, **deaths)
+        outcomes.append(world.outcome())
+    assert outcomes[0] == outcomes[1]

@@ -16,7 +16,7 @@ from tuner.protocol.actions import (
     RunTrials,
 )
 from tuner.protocol.generations import CONFIRM_STAGE
-from tuner.protocol.planning import planned_specs
+from tuner.protocol.planning import planned_specs, this_round
 from tuner.protocol.seeds import trial_seed
 from tuner.protocol.selection import describe_failures, ranked_trials
 from tuner.protocol.stages import Protocol
@@ -127,7 +127,7 @@ def _within(study: StudyHistory, wanted: list[TrialSpec]) -> Action | None:
         return RunTrials(CONFIRM_STAGE, running, f"confirm: {len(running)} trainings open")
     finished = [trial for trial in study.trials if trial.state is TrialState.FINISHED]
     if not finished:
-        failures = describe_failures(study.trials)
+        failures = describe_failures(this_round(study))
         return GiveUp(CONFIRM_STAGE, failures, f"no trial of stage {CONFIRM_STAGE} finished")
     untested = tuple((CONFIRM_STAGE, t.number) for t in finished if t.test_metrics is None)
     if untested:

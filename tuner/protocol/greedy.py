@@ -26,7 +26,7 @@ from tuner.protocol.check import check_action, check_spec
 from tuner.protocol.confirm import confirm_action, confirm_spec
 from tuner.protocol.extensions import extensions
 from tuner.protocol.generations import current_studies, is_closed, next_label, same_values
-from tuner.protocol.planning import RETRY_ROUNDS, planned_trials
+from tuner.protocol.planning import planned_trials, this_round
 from tuner.protocol.selection import (
     best_trial,
     close_stage,
@@ -37,7 +37,7 @@ from tuner.protocol.selection import (
 from tuner.protocol.stages import Protocol, Stage
 from tuner.records import StageResult, StudyHistory, StudySpec, TrialRecord, TrialSpec, TrialState
 
-__all__ = ["PRETRAINING", "RETRY_ROUNDS", "TEST_METRICS", "History", "next_action", "study_spec"]
+__all__ = ["PRETRAINING", "TEST_METRICS", "History", "next_action", "study_spec"]
 
 History = Mapping[str, StudyHistory]
 """The studies that exist, by label: the stage's name, `2-lr_l~2` for its second generation."""
@@ -134,7 +134,9 @@ def _end_of_stage(stage: Stage, study: StudyHistory) -> Action:
     if any(trial.state is TrialState.FINISHED for trial in study.trials):
         result = _result(stage, study)
         return CloseStage(label, result, result.reason)
-    return GiveUp(label, describe_failures(study.trials), f"no trial of stage {label} finished")
+    return GiveUp(
+        label, describe_failures(this_round(study)), f"no trial of stage {label} finished"
+    )
 
 
 def _result(stage: Stage, study: StudyHistory) -> StageResult:

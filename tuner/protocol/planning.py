@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 from tuner.protocol.actions import PlannedTrial
 from tuner.protocol.extensions import extensions
 from tuner.protocol.seeds import trial_seed
 from tuner.protocol.stages import Protocol, Stage
-from tuner.records import StudyHistory, TrialRecord, TrialSpec, TrialState
+from tuner.records import StudyHistory, TrialRecord, TrialSpec
 
-__all__ = ["RETRY_ROUNDS", "own_trials", "planned_specs", "planned_trials"]
+__all__ = ["RETRY_FROM", "own_trials", "planned_specs", "planned_trials", "this_round"]
 
-RETRY_ROUNDS = "retry_rounds"
-"""Study attribute: how often failed points of an open stage may be tried anew."""
+RETRY_FROM = "retry_from"
+"""Study attribute: number of the first trial of the present round, where an open stage is tried
+anew: all trials before it had ended, and none of them had finished."""
 
 
 def planned_trials(
@@ -36,7 +36,7 @@ def planned_trials(
     """
     count = len(study.trials)
     asked = extensions(study)
-    own = own_trials(study, sources)
+    own = own_trials(this_round(study), sources)
     points: list[Mapping[str, float] | None]
     batch_start, window = count, None
     if asked:
@@ -47,8 +47,7 @@ def planned_trials(
     elif stage.sampler == "grid":
         points = list(_open_points(stage, study))
     else:
-        budget = stage.trials * (1 + int(study.attributes.get(RETRY_ROUNDS, 0)))
-        missing, batch_start = _open_batch(stage, own, budget, count)
+        missing, batch_start = _open_batch(stage, own, stage.trials, count)
         points = [None] * missing
     return tuple(
         PlannedTrial(
@@ -63,14 +62,19 @@ def planned_trials(
     )
 
 
+def this_round(study: StudyHistory) -> tuple[TrialRecord, ...]:
+    """The trials that count for what the stage still lacks, and that compete with each other.
+
+    Whoever fell behind in a round of which nobody finished was stopped for nothing, and whoever
+    it fell behind would lead the next round as well.
+    """
+    return study.trials[int(study.attributes.get(RETRY_FROM, 0)) :]
+
+
 def planned_specs(study: StudyHistory, specs: Sequence[TrialSpec]) -> tuple[PlannedTrial, ...]:
-    """Those of some given trainings that no trial covers; failed ones as in a grid."""
-    allowed_failures = 1 + int(study.attributes.get(RETRY_ROUNDS, 0))
-    covered: Counter[str] = Counter()
-    for trial in study.trials:
-        key = trial.fingerprint or trial.spec.fingerprint
-        covered[key] += 1 if trial.state is TrialState.FAILED else allowed_failures
-    missing = [spec for spec in specs if covered[spec.fingerprint] < allowed_failures]
+    """Those of some given trainings that no trial of this round covers."""
+    covered = {trial.fingerprint or trial.spec.fingerprint for trial in this_round(study)}
+    missing = [spec for spec in specs if spec.fingerprint not in covered]
     count = len(study.trials)
     return tuple(
         PlannedTrial(count + index, None, {}, count, spec.seed, spec=spec)
@@ -78,29 +82,26 @@ def planned_specs(study: StudyHistory, specs: Sequence[TrialSpec]) -> tuple[Plan
     )
 
 
-def own_trials(study: StudyHistory, sources: Collection[str]) -> list[TrialRecord]:
-    """Trials that the stage asked for itself, whether they were trained or known already.
+def own_trials(trials: Sequence[TrialRecord], sources: Collection[str]) -> list[TrialRecord]:
+    """Those that their stage asked for itself, whether they were trained or known already.
 
     A known one counts: what a stage proposes must not depend on what other runs have trained.
     """
     return [
         trial
-        for trial in study.trials
+        for trial in trials
         if trial.imported_from is None or trial.imported_from.rsplit("#", 1)[0] not in sources
     ]
 
 
 def _open_points(stage: Stage, study: StudyHistory) -> list[dict[str, float]]:
-    """Grid points that no trial covers; a failed point is covered unless it may be retried."""
-    allowed_failures = 1 + int(study.attributes.get(RETRY_ROUNDS, 0))
-    covered: Counter[tuple[float, ...]] = Counter()
-    for trial in study.trials:
-        key = tuple(trial.spec.params[name] for name in stage.space.names)
-        covered[key] += 1 if trial.state is TrialState.FAILED else allowed_failures
+    """Grid points that no trial of this round covers."""
+    names = stage.space.names
+    covered = {tuple(t.spec.params[name] for name in names) for t in this_round(study)}
     return [
         point
         for point in stage.space.grid_points()
-        if covered[tuple(point[name] for name in stage.space.names)] < allowed_failures
+        if tuple(point[name] for name in names) not in covered
     ]
 
 
