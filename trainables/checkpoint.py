@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import logging
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from trainables.checkpoint_format import Checkpoint, decode, encode
-from trainables.errors import CheckpointError
+from trainables.errors import CheckpointError, StorageUnreachableError
 from trainables.storage import is_remote, open_storage, read_file, write_fault
 
 __all__ = ["Checkpoint", "CheckpointKind", "CheckpointStore", "Found", "load_checkpoint"]
@@ -17,6 +18,9 @@ __all__ = ["Checkpoint", "CheckpointKind", "CheckpointStore", "Found", "load_che
 CheckpointKind = Literal["last", "best"]
 
 _logger = logging.getLogger(__name__)
+
+# what a file system answers of a file that is no file, or damaged: waiting would not help
+_UNREADABLE = (errno.EISDIR, errno.ENOTDIR, errno.EBADMSG, errno.EUCLEAN)
 
 
 @dataclass(frozen=True)
@@ -149,32 +153,69 @@ class CheckpointStore:
         """Read a checkpoint, or, if it is damaged or missing, the one before.
 
         Raises:
-            CheckpointError: If it belongs to another configuration, or if it cannot be known
-                whether there is one (the storage is out of reach, or forbids it).
+            CheckpointError: If it belongs to another configuration.
+            StorageUnreachableError: If it cannot be known whether there is one (the storage is
+                out of reach, or forbids it).
         """
         name = _name(fingerprint, kind)
         notes: list[str] = []
+        unclear: _DamagedError | None = None
         for candidate in (name, _previous(name)):
-            location = self._storage.location(candidate)
             try:
-                checkpoint = _load(self._storage.read(candidate), location, fingerprint)
+                checkpoint = self._read(candidate, fingerprint)
             except FileNotFoundError:
                 continue
-            except (PermissionError, ConnectionError) as error:
-                raise _read_fault(location, error) from error
-            except OSError as error:
-                notes.append(str(_read_fault(location, error)))
             except _DamagedError as error:
                 notes.append(str(error))
+                unclear = unclear or (None if error.certain else error)
             else:
                 if candidate != name:
                     notes = notes or [f"checkpoint {self._storage.location(name)} is missing"]
-                    notes.append(f"the checkpoint before it is used: {location}")
+                    notes.append(f"the checkpoint before it is used: {checkpoint.location}")
                 return Found(checkpoint, tuple(notes))
             self._damaged.add(candidate)
+        if unclear is not None:
+            raise StorageUnreachableError(str(unclear)) from unclear
         if notes:
             notes.append("there is no other checkpoint of it: the training starts anew")
         return Found(None, tuple(notes))
+
+    def settle(
+        self, fingerprint: str, kind: CheckpointKind, is_wanted: Callable[[dict[str, Any]], bool]
+    ) -> bool:
+        """See that a checkpoint is the wanted one; else the one before takes its place, if it is.
+
+        Args:
+            fingerprint: Fingerprint of the configuration.
+            kind: `last` or `best`.
+            is_wanted: Judges by what was stored beside the state.
+
+        Returns:
+            Whether the wanted one is in its place now.
+
+        Raises:
+            CheckpointError: If it belongs to another configuration, or cannot be put back.
+            StorageUnreachableError: If it cannot be known what is there.
+        """
+        name = _name(fingerprint, kind)
+        for candidate in (name, _previous(name)):
+            try:
+                if not is_wanted(self._read(candidate, fingerprint).meta):
+                    continue
+                if candidate != name:
+                    self._storage.write(name, self._storage.read(candidate))
+                    self._damaged.discard(name)
+            except FileNotFoundError:
+                continue
+            except _DamagedError as error:
+                if not error.certain:
+                    raise StorageUnreachableError(str(error)) from error
+                self._damaged.add(candidate)
+            except OSError as error:
+                raise write_fault(f"checkpoint {self._storage.location(name)}", error) from error
+            else:
+                return True
+        return False
 
     def load(self, fingerprint: str, kind: CheckpointKind) -> Checkpoint | None:
         """Do as `find`, and log as a warning what was passed over."""
@@ -182,6 +223,22 @@ class CheckpointStore:
         for note in found.notes:
             _logger.warning("%s", note)
         return found.checkpoint
+
+    def _read(self, name: str, fingerprint: str) -> Checkpoint:
+        location = self._storage.location(name)
+        try:
+            content = self._storage.read(name)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            fault = _read_fault(location, error)
+            # a disk's bad sector, or a network file system that gave up: both say so
+            if error.errno == errno.EIO:
+                raise _DamagedError(str(fault), certain=False) from error
+            if isinstance(fault, StorageUnreachableError):
+                raise fault from error
+            raise _DamagedError(str(fault)) from error
+        return _load(content, location, fingerprint)
 
     def _delete(self, *names: str) -> None:
         for name in names:
@@ -199,6 +256,7 @@ def load_checkpoint(location: Path | str) -> Checkpoint:
 
     Raises:
         CheckpointError: If the file is missing, damaged, or no checkpoint.
+        StorageUnreachableError: If none of that can be known now.
     """
     try:
         content = read_file(location)
@@ -208,7 +266,16 @@ def load_checkpoint(location: Path | str) -> Checkpoint:
 
 
 class _DamagedError(Exception):
-    """A file is there, and is not what was written."""
+    """A file is there, and is not what was written.
+
+    Args:
+        message: What was found.
+        certain: Whether the file is to blame; else it may be the way to it.
+    """
+
+    def __init__(self, message: str, *, certain: bool = True) -> None:
+        super().__init__(message)
+        self.certain = certain
 
 
 def _load(content: bytes, location: str, fingerprint: str) -> Checkpoint:
@@ -226,7 +293,10 @@ def _load(content: bytes, location: str, fingerprint: str) -> Checkpoint:
 
 
 def _read_fault(location: str, error: OSError) -> CheckpointError:
-    return CheckpointError(f"cannot read checkpoint {location}: {error.strerror or error}")
+    text = f"cannot read checkpoint {location}: {error.strerror or error}"
+    if isinstance(error, FileNotFoundError) or error.errno in _UNREADABLE:
+        return CheckpointError(text)
+    return StorageUnreachableError(text)
 
 
 def _name(fingerprint: str, kind: CheckpointKind) -> str:

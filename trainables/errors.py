@@ -8,6 +8,7 @@ __all__ = [
     "NonFiniteError",
     "ShapeError",
     "StorageFullError",
+    "StorageUnreachableError",
     "TrainableError",
     "UnsafeDataError",
 ]
@@ -35,6 +36,10 @@ class CheckpointError(TrainableError):
 
 class StorageFullError(CheckpointError):
     """There is no space for a checkpoint: no fault of the training that wanted to write it."""
+
+
+class StorageUnreachableError(CheckpointError):
+    """It cannot be known now what a storage holds: it is out of reach, or forbids the reading."""
 
 
 class NonFiniteError(TrainableError):

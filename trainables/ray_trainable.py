@@ -9,12 +9,13 @@ import ray
 import torch
 from ray import tune
 
+from trainables.best_nets import evaluate_checkpoint, restore_best
 from trainables.checkpoint import CheckpointStore
 from trainables.config import TrainingConfig
 from trainables.data.dataset import PoseDataset
 from trainables.errors import NonFiniteError, TrainableError
 from trainables.seal.pretraining import PretrainingWatch, pretrain
-from trainables.trial_run import TrialRun, choose_device, evaluate_checkpoint, restore_best
+from trainables.trial_run import TrialRun, choose_device
 
 __all__ = ["SealTrainable"]
 

@@ -5,32 +5,20 @@ from __future__ import annotations
 import platform
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from trainables.builders import build_backbone
-from trainables.checkpoint import Checkpoint, CheckpointStore, load_checkpoint
+from trainables.checkpoint import Checkpoint, CheckpointStore
 from trainables.config import TrainingConfig
 from trainables.data.dataset import PoseDataset
-from trainables.errors import CheckpointError, NonFiniteError, TrainableError
-from trainables.seal.evaluate import report_split
-from trainables.seal.lifting import final_lifting
-from trainables.seal.monitor import require_finite
+from trainables.errors import NonFiniteError, TrainableError
 from trainables.seal.pretraining import pretrained_state
 from trainables.seal.trainer import SealTrainer
-from trainables.seeding import make_deterministic, seed_everything
+from trainables.seeding import seed_everything
 from trainables.skeletons.description import skeleton_reference
 
-__all__ = [
-    "OBJECTIVE",
-    "Restored",
-    "TrialRun",
-    "choose_device",
-    "evaluate_checkpoint",
-    "restore_best",
-]
+__all__ = ["OBJECTIVE", "TrialRun", "choose_device"]
 
 OBJECTIVE = "val_mpjpe_mm"
 """Validation MPJPE in millimetres; the epoch where it is lowest is the best epoch."""
@@ -124,6 +112,8 @@ class TrialRun:
         self._found: Checkpoint | None = found.checkpoint
         self._record = _Record() if self._found is None else _Record.from_meta(self._found.meta)
         self._told = self._found is None
+        if 0 < self._record.epoch < config.epochs:
+            self._settle_best()
 
     def step(self) -> dict[str, Any]:
         """Train one epoch, or report the one that an earlier life reached.
@@ -148,6 +138,22 @@ class TrialRun:
                 "reason": str(error)
             }
         return self._report()
+
+    def _settle_best(self) -> None:
+        """Put back the nets of the recorded best epoch.
+
+        A life that ended between the two files of an epoch, or whose last one was damaged, has
+        left the nets of an epoch that is repeated now, and may turn out worse on a GPU.
+        """
+        best = self._record.best_epoch, self._record.best_value
+        if not self._store.settle(
+            self._fingerprint, "best", lambda meta: (meta["epoch"], meta["best_value"]) == best
+        ):
+            place = self._store.location(self._fingerprint, "best")
+            self._notes += (
+                f"{place} does not hold the nets of the best epoch, {best[0]}; unless a later "
+                "epoch is better, the training is repeated when they are needed",
+            )
 
     def _train_epoch(self) -> None:
         started = time.perf_counter()
@@ -233,111 +239,3 @@ def choose_device(name: str, *, has_gpu: bool) -> torch.device:
             "set --gpus-per-trial, or use device 'auto'"
         )
     return torch.device("cuda" if usable and name != "cpu" else "cpu")
-
-
-@dataclass(frozen=True)
-class Restored:
-    """Where the best nets of a training lie.
-
-    Attributes:
-        location: Path or URI of the checkpoint.
-        notes: What the user has to know: that they were lost, and trained once more.
-    """
-
-    location: str
-    notes: tuple[str, ...] = ()
-
-
-def restore_best(
-    config: TrainingConfig,
-    dataset: PoseDataset,
-    *,
-    store: CheckpointStore,
-    fingerprint: str,
-    device: torch.device,
-    pretrainings: CheckpointStore | None = None,
-    elsewhere: str | None = None,
-) -> Restored:
-    """Where the best nets of a finished training lie; lost ones are trained once more.
-
-    On a CPU the repeated training gives the same bits.
-
-    Args:
-        config: What was trained.
-        dataset: The data.
-        store: Where its checkpoints lie, or will.
-        fingerprint: Identity of the configuration.
-        device: Where to train.
-        pretrainings: Where pre-trainings lie; None for beside the checkpoints.
-        elsewhere: Another place where they may lie (another run's), looked at first.
-
-    Raises:
-        TrainableError: If the training cannot be repeated.
-    """
-    own = store.location(fingerprint, "best")
-    faults = []
-    for location in dict.fromkeys(filter(None, (elsewhere, own))):
-        fault = _fault_of(location, fingerprint)
-        if fault is None:
-            return Restored(location)
-        faults.append(fault)
-    store.forget(fingerprint)
-    run = TrialRun(
-        config,
-        dataset,
-        store=store,
-        fingerprint=fingerprint,
-        device=device,
-        pretrainings=pretrainings,
-    )
-    while not (report := run.step())["finished"]:
-        pass
-    if report["state"] != "ok":
-        raise CheckpointError(f"the best nets are lost, and so is {own}: {report['reason']}")
-    return Restored(own, (f"best nets are lost, and were trained once more: {faults[-1]}",))
-
-
-def _fault_of(location: str, fingerprint: str) -> str | None:
-    try:
-        found = load_checkpoint(location)
-    except CheckpointError as error:
-        return str(error)
-    other = found.meta["fingerprint"]
-    return None if other == fingerprint else f"{location} is of configuration {other!r}"
-
-
-def evaluate_checkpoint(
-    config: TrainingConfig,
-    dataset: PoseDataset,
-    *,
-    checkpoint: Path | str,
-    fingerprint: str,
-    split: str,
-    device: torch.device,
-) -> dict[str, float]:
-    """Measure the pose-net of a checkpoint on all poses of a split.
-
-    Returns:
-        What `SealTrainer.evaluate` returns.
-
-    Raises:
-        CheckpointError: If it is damaged, missing, or of another configuration.
-        DataError: If the data set has no such split.
-        NonFiniteError: If a metric is NaN or infinite.
-    """
-    make_deterministic()
-    found = load_checkpoint(checkpoint)
-    if found.meta["fingerprint"] != fingerprint:
-        raise CheckpointError(
-            f"{checkpoint} is a checkpoint of configuration {found.meta['fingerprint']!r}, "
-            f"expected {fingerprint!r}"
-        )
-    pose_net = build_backbone(config, dataset.skeleton)
-    pose_net.load_state_dict(found.state["pose_net"])
-    lifting = final_lifting(config)
-    report = report_split(pose_net.to(device), dataset, split, lifting, device=device)
-    metrics = dict(report.figures)
-    named = {f"{split}_{name}": value for name, value in metrics.items()}
-    epoch, step = int(found.state["epoch"]), int(found.state["step"])
-    require_finite(named, epoch=epoch, step=step, last_finite={})
-    return metrics

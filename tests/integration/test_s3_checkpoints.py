@@ -12,12 +12,13 @@ import torch
 
 from tests.integration.s3_server import S3Server, s3_server
 from tests.trainables.seal.conftest import make_config, tiny_dataset
+from trainables.best_nets import restore_best
 from trainables.checkpoint import CheckpointStore, load_checkpoint
 from trainables.config import TrainingConfig
 from trainables.data.dataset import PoseDataset
 from trainables.errors import CheckpointError
 from trainables.storage import check_writable, file_exists
-from trainables.trial_run import TrialRun, restore_best
+from trainables.trial_run import TrialRun
 from tuner.adapters.pose_lifter_package import extract_weights
 from tuner.wiring.lifter import load_lifter
 

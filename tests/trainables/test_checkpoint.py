@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import logging
 import os
@@ -18,7 +19,7 @@ import pytest
 import torch
 
 from trainables.checkpoint import CheckpointStore, load_checkpoint
-from trainables.errors import CheckpointError
+from trainables.errors import CheckpointError, StorageUnreachableError
 
 FINGERPRINT = "0123abcd"
 
@@ -257,3 +258,41 @@ def test_a_killed_writer_always_leaves_a_readable_checkpoint(tmp_path: Path) -> 
         assert (checkpoint.state["value"] == checkpoint.meta["value"]).all()
     assert writers.wait() == 0
     writers.stdout.close()
+
+
+def failing_reads(
+    monkeypatch: pytest.MonkeyPatch, number: int, *, of: str = "", times: int = 1000
+) -> None:
+    """Let the next reads of files whose names contain a text fail as a file system does."""
+    read, left = Path.read_bytes, [times]
+
+    def fail(path: Path) -> bytes:
+        if of in path.name and left[0] > 0:
+            left[0] -= 1
+            raise OSError(number, os.strerror(number), str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+
+
+@pytest.mark.parametrize(
+    "number", [errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.EACCES, errno.EIO]
+)
+def test_a_folder_that_is_out_of_reach_is_not_taken_for_an_empty_one(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    for value in (1.0, 2.0):
+        location = store.save(FINGERPRINT, "last", state(value), {})
+    failing_reads(monkeypatch, number)
+    for read in (lambda: store.find(FINGERPRINT, "last"), lambda: load_checkpoint(location)):
+        with pytest.raises(StorageUnreachableError, match=rf"last\.ckpt: {os.strerror(number)}"):
+            read()
+
+
+def test_one_unreadable_file_in_a_folder_that_answers_is_passed_over(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for value in (1.0, 2.0):
+        store.save(FINGERPRINT, "last", state(value), {})
+    failing_reads(monkeypatch, errno.EIO, of="last.ckpt")
+    assert value_of(store) == 1.0

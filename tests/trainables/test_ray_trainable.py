@@ -12,11 +12,12 @@ import torch
 from tests.integration.ray_local import MakeRunner, local_ray, make_runner
 from tests.trainables.seal.conftest import make_config, tiny_dataset
 from tests.tuner.adapters.ray_toys import ListFeed, Recorder
+from trainables.best_nets import evaluate_checkpoint
 from trainables.checkpoint import CheckpointStore
 from trainables.config import TrainingConfig
 from trainables.data.dataset import PoseDataset
 from trainables.ray_trainable import SealTrainable
-from trainables.trial_run import TrialRun, evaluate_checkpoint
+from trainables.trial_run import TrialRun
 from tuner.records import OutcomeKind, TrialRequest, TrialSpec
 
 __all__ = ["local_ray", "make_config", "make_runner", "tiny_dataset"]

@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from tests.trainables.seal.conftest import make_config, tiny_dataset
+from trainables.best_nets import evaluate_checkpoint
 from trainables.checkpoint import CheckpointStore, load_checkpoint
 from trainables.config import TrainingConfig
 from trainables.data.dataset import PoseDataset
 from trainables.errors import CheckpointError, TrainableError
 from trainables.seal.trainer import SealTrainer
-from trainables.trial_run import TrialRun, choose_device, evaluate_checkpoint, restore_best
+from trainables.trial_run import TrialRun, choose_device
 
 __all__ = ["make_config", "tiny_dataset"]
 
@@ -190,20 +191,66 @@ def test_a_finished_training_keeps_its_record_and_best_nets_alone(start: Start) 
     assert "pose_net" in load_checkpoint(files["best.ckpt"]).state
 
 
-def test_best_nets_that_are_lost_are_trained_once_more_to_the_same_bits(
-    start: Start, make_config: Config, tiny_dataset: PoseDataset, tmp_path: Path
+class LifeEndedError(Exception):
+    """Stands for a kill."""
+
+
+def scripted(patch: pytest.MonkeyPatch, *values: float) -> None:
+    """Let the epochs from now on have these objectives, whatever the nets are."""
+    run_epoch, left = SealTrainer.run_epoch, list(values)
+
+    def run(trainer: SealTrainer) -> dict[str, float]:
+        return {**run_epoch(trainer), "val_mpjpe_mm": left.pop(0)}
+
+    patch.setattr(SealTrainer, "run_epoch", run)
+
+
+def ends_before_last(patch: pytest.MonkeyPatch) -> None:
+    save = CheckpointStore.save
+
+    def end(store: CheckpointStore, fingerprint: str, kind: Any, *rest: Any) -> str:
+        if kind == "last":
+            raise LifeEndedError
+        return save(store, fingerprint, kind, *rest)
+
+    patch.setattr(CheckpointStore, "save", end)
+
+
+def test_the_best_nets_are_of_the_recorded_epoch_whatever_a_repeated_epoch_gives(
+    start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = Path(to_the_end(start("lost"))[-1]["checkpoint"])
-    before = load_checkpoint(path).state["pose_net"]
-    path.write_bytes(path.read_bytes()[:1000])
-    again = restore_best(
-        make_config(loss_net="mlp", epochs=4),
-        tiny_dataset,
-        store=CheckpointStore(tmp_path / "lost"),
-        fingerprint=FINGERPRINT,
-        device=CPU,
-    )
-    after = load_checkpoint(again.location).state["pose_net"]
-    assert again.location == str(path)
-    assert "best nets are lost, and were trained once more" in again.notes[0]
-    assert all(torch.equal(before[name], after[name]) for name in before)
+    with monkeypatch.context() as patch:
+        scripted(patch, 10.0, 9.0)
+        first_life = start()
+        path = Path(first_life.step()["checkpoint"])
+        before = load_checkpoint(path).state["pose_net"]
+        ends_before_last(patch)
+        with pytest.raises(LifeEndedError):
+            first_life.step()
+        assert load_checkpoint(path).meta["epoch"] == 2
+    scripted(monkeypatch, 11.0, 12.0, 13.0)  # as on a GPU, where nothing repeats exactly
+    last = to_the_end(start())[-1]
+
+    assert (last["best_epoch"], last["best_value"]) == (1, 10.0)
+    kept = load_checkpoint(path)
+    assert (kept.meta["epoch"], kept.meta["best_value"]) == (1, 10.0)
+    assert all(torch.equal(before[n], kept.state["pose_net"][n]) for n in before)
+
+
+def test_the_best_nets_go_back_with_a_damaged_last_checkpoint(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(monkeypatch, 10.0, 9.0, 11.0, 12.0, 13.0)
+    first_life = start()
+    for _ in range(2):
+        path = Path(first_life.step()["checkpoint"])
+    path.with_name("last.ckpt").write_bytes(b"")
+    last = to_the_end(start())[-1]
+    assert (last["best_epoch"], load_checkpoint(path).meta["epoch"]) == (1, 1)
+
+
+def test_best_nets_that_are_nowhere_are_told_when_the_training_goes_on(start: Start) -> None:
+    path = Path(start().step()["checkpoint"])
+    path.unlink()
+    (note,) = start().step()["notes"]
+    assert f"{path} does not hold the nets of the best epoch, 1; unless" in note

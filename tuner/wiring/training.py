@@ -12,11 +12,12 @@ from typing import Any, Literal
 
 import torch
 
+from trainables.best_nets import restore_best
 from trainables.checkpoint import CheckpointStore
 from trainables.errors import NonFiniteError, TrainableError
 from trainables.seal.pretraining import PretrainingWatch, pretrain
 from trainables.skeletons.description import skeleton_reference
-from trainables.trial_run import TrialRun, restore_best
+from trainables.trial_run import TrialRun
 from tuner.adapters.mlflow_tracker import MlflowTracker
 from tuner.adapters.ray_signals import SignalGuard
 from tuner.adapters.redact import redact_url
