@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from tuner.ports import Pruner
-from tuner.records import TrialRecord
+from tuner.records import TrialRecord, TrialState
 
 __all__ = ["RungBook", "Verdict"]
 
@@ -24,13 +24,29 @@ class Verdict(enum.Enum):
 class _Entrant:
     bracket: int
     curve: dict[int, float]
+    epochs: int
     ended: bool
     passed: set[int] = field(default_factory=set)
     lost: str = ""
 
-    @property
-    def epochs(self) -> int:
-        return max(self.curve, default=0)
+
+@dataclass
+class _Rung:
+    """A rung of a bracket, kept up to date trial by trial, so that no event looks at all of them.
+
+    Attributes:
+        behind: Running trials that may still come.
+        unjudged: Running trials that have come, and of which nothing is decided.
+        arrived: Curves of all that ever came, by trial.
+        lost: Those of them that do not go on.
+        waiting: Trials that were told to wait here.
+    """
+
+    behind: set[int] = field(default_factory=set)
+    unjudged: set[int] = field(default_factory=set)
+    arrived: dict[int, dict[int, float]] = field(default_factory=dict)
+    lost: set[int] = field(default_factory=set)
+    waiting: set[int] = field(default_factory=set)
 
 
 class RungBook:
@@ -53,34 +69,45 @@ class RungBook:
         self._epochs = epochs
         self._asynchronous = asynchronous
         self._entrants: dict[int, _Entrant] = {}
-        self._brackets: dict[int, dict[int, _Entrant]] = {}
-        self._open: set[tuple[int, int]] = set()
+        self._brackets: dict[int, dict[int, _Rung]] = {}
 
     def take(self, trials: Iterable[TrialRecord]) -> None:
         """Enter trials that are not in the book yet, with all that is known of them."""
         for trial in trials:
             if trial.number not in self._entrants:
-                bracket = self._pruner.bracket(trial.number)
-                entrant = _Entrant(bracket, dict(trial.curve), trial.state.ended)
+                bracket, curve = self._pruner.bracket(trial.number), dict(trial.curve)
+                epochs = max(curve, default=0)
+                entrant = _Entrant(bracket, curve, epochs, trial.state.ended)
                 self._entrants[trial.number] = entrant
-                self._brackets.setdefault(bracket, {})[trial.number] = entrant
-        self._open.clear()
+                for epoch, rung in self._rungs(bracket).items():
+                    if not entrant.ended:
+                        (rung.behind if epochs < epoch else rung.unjudged).add(trial.number)
+                    if epoch in curve:
+                        rung.arrived[trial.number] = curve
+                    if epoch == epochs and trial.state is TrialState.PRUNED:
+                        rung.lost.add(trial.number)
 
     def report(self, number: int, epoch: int, value: float) -> None:
         """A trial completed an epoch with that objective, millimetres."""
         entrant = self._entrants[number]
         entrant.curve[epoch] = value
-        if self.is_rung(number, epoch):
-            self._open.clear()
+        entrant.epochs = max(entrant.epochs, epoch)
+        for rung_epoch, rung in self._rungs(entrant.bracket).items():
+            if rung_epoch == epoch:
+                rung.arrived[number] = entrant.curve
+            if rung_epoch <= epoch and number in rung.behind:
+                rung.behind.remove(number)
+                rung.unjudged.add(number)
 
     def is_rung(self, number: int, epoch: int) -> bool:
         """Whether a trial is judged after that epoch."""
-        return epoch in self._pruner.rungs(self._entrants[number].bracket)
+        return epoch in self._rungs(self._entrants[number].bracket)
 
     def end(self, number: int) -> None:
         """A trial has ended, however."""
-        self._entrants[number].ended = True
-        self._open.clear()
+        entrant = self._entrants[number]
+        entrant.ended = True
+        self._leave(number, entrant)
 
     def verdict(self, number: int, epoch: int | None = None) -> Verdict:
         """What becomes of a trial.
@@ -92,53 +119,78 @@ class RungBook:
         """
         entrant = self._entrants[number]
         epoch = entrant.epochs if epoch is None else epoch
-        rungs = [rung for rung in self._pruner.rungs(entrant.bracket) if rung <= epoch]
+        rungs = self._rungs(entrant.bracket)
         if self._asynchronous:
             return self._judged_at_once(number, entrant, epoch if epoch in rungs else None)
-        for rung in rungs:
-            if not self._settle(entrant.bracket, rung):
+        for rung_epoch, rung in rungs.items():
+            if rung_epoch > epoch:
+                break
+            if not self._settle(entrant.bracket, rung_epoch):
+                rung.waiting.add(number)
                 return Verdict.WAIT
-            if rung not in entrant.passed:
+            if rung_epoch not in entrant.passed:
                 return Verdict.STOP
         return Verdict.GO_ON
+
+    def released(self) -> Iterator[int]:
+        """Trials that were told to wait and need not any more, each once."""
+        for bracket, rungs in self._brackets.items():
+            for epoch, rung in rungs.items():
+                if rung.waiting and self._settle(bracket, epoch):
+                    waited, rung.waiting = rung.waiting, set()
+                    yield from (n for n in waited if self.verdict(n) is not Verdict.WAIT)
 
     def reason(self, number: int, epochs: int) -> str:
         """Why a trial was stopped after so many epochs, for people."""
         lost = self._entrants[number].lost
         return f"stopped after epoch {epochs} of {self._epochs}: {lost}"
 
-    def _settle(self, bracket: int, rung: int) -> bool:
+    def _rungs(self, bracket: int) -> dict[int, _Rung]:
+        """The rungs of a bracket by epoch, from the first."""
+        if bracket not in self._brackets:
+            epochs = sorted(self._pruner.rungs(bracket))
+            self._brackets[bracket] = {epoch: _Rung() for epoch in epochs}
+        return self._brackets[bracket]
+
+    def _settle(self, bracket: int, epoch: int) -> bool:
         """Judge all that have come to a rung, unless another one may still come."""
-        if (bracket, rung) in self._open:
+        rung = self._rungs(bracket)[epoch]
+        if rung.behind:
             return False
-        members = self._brackets[bracket].values()
-        running = [entrant for entrant in members if not entrant.ended and not entrant.lost]
-        if any(entrant.epochs < rung for entrant in running):
-            self._open.add((bracket, rung))
-            return False
-        if any(rung not in entrant.passed for entrant in running):
-            self._judge(bracket, rung)
+        if rung.unjudged:
+            self._judge(bracket, epoch, rung)
         return True
 
-    def _judge(self, bracket: int, rung: int) -> None:
-        arrived = self._arrived(bracket, rung)
-        survivors = self._pruner.survivors(bracket, rung, arrived, judged=arrived.keys())
-        for number, entrant in self._brackets[bracket].items():
-            if number in survivors or number not in arrived:
-                entrant.passed.add(rung)  # who has no figure there cannot be compared
-            elif not entrant.lost:
-                entrant.lost = f"{len(survivors)} of {len(arrived)} go on ({self._pruner.name})"
+    def _judge(self, bracket: int, epoch: int, rung: _Rung) -> None:
+        """Decide about those of whom nothing is decided, among all that ever came."""
+        # who has no figure there cannot be compared
+        judged = rung.unjudged & rung.arrived.keys()
+        survivors = self._pruner.survivors(bracket, epoch, rung.arrived, judged=judged)
+        for number in rung.unjudged - judged | survivors:
+            self._entrants[number].passed.add(epoch)
+        rung.lost |= judged - survivors
+        rung.unjudged.clear()
+        # counted, for to judge all again with each that comes would take longer and longer
+        count = f"{len(rung.arrived) - len(rung.lost)} of {len(rung.arrived)}"
+        for number in judged - survivors:
+            entrant = self._entrants[number]
+            entrant.lost = f"{count} go on ({self._pruner.name})"
+            self._leave(number, entrant)
+
+    def _leave(self, number: int, entrant: _Entrant) -> None:
+        """Nobody waits for a trial any more, and nothing of it is to be decided."""
+        for rung in self._rungs(entrant.bracket).values():
+            rung.behind.discard(number)
+            rung.unjudged.discard(number)
+            if entrant.ended:
+                rung.waiting.discard(number)
 
     def _judged_at_once(self, number: int, entrant: _Entrant, rung: int | None) -> Verdict:
         if rung is None:
             return Verdict.GO_ON
-        arrived = self._arrived(entrant.bracket, rung)
+        arrived = self._rungs(entrant.bracket)[rung].arrived
         if self._pruner.survivors(entrant.bracket, rung, arrived, judged=(number,)):
             return Verdict.GO_ON
         behind = f"behind the others among {len(arrived)} that were there"
         entrant.lost = f"{behind} ({self._pruner.name}, asynchronous)"
         return Verdict.STOP
-
-    def _arrived(self, bracket: int, rung: int) -> dict[int, dict[int, float]]:
-        members = self._brackets[bracket]
-        return {n: members[n].curve for n in sorted(members) if rung in members[n].curve}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from typing import Literal, get_args
 
 import optuna
@@ -83,6 +83,7 @@ class OptunaPruner:
             reduction_factor=REDUCTION,
         )
         self._hyperband._try_initialization(self._study)
+        self._shown: dict[tuple[int, int], _Rung] = {}
 
     @property
     def name(self) -> str:
@@ -111,7 +112,8 @@ class OptunaPruner:
         """See `Pruner`."""
         index = self.rungs(bracket).index(rung)
         earlier = self.rungs(bracket)[:index]
-        study = _Rung({n: self._arrived(curves[n], rung, earlier) for n in sorted(curves)})
+        study = self._shown.setdefault((bracket, rung), _Rung(self._arrived))
+        study.show(curves, (rung,) if self._kind == "median" else (*earlier, rung))
         pruner = self._pruner(bracket)
         return frozenset(
             number
@@ -136,34 +138,49 @@ class OptunaPruner:
             min_early_stopping_rate=bracket,
         )
 
-    def _arrived(self, curve: Curve, rung: int, earlier: tuple[int, ...]) -> FrozenTrial:
-        """A trial as another one that is judged meets it at the rung."""
+    def _arrived(self, values: Mapping[int, float]) -> FrozenTrial:
+        """A trial as another one that is judged meets it at a rung.
+
+        Args:
+            values: Objective by epoch, at the rungs that count.
+        """
         if self._kind == "median":  # which compares with completed trials alone
             return create_trial(
                 state=OptunaState.COMPLETE,
-                value=curve[rung],
-                intermediate_values=_until(curve, rung),
+                value=values[max(values)],
+                intermediate_values=dict(values),
             )
-        return create_trial(
-            state=OptunaState.RUNNING, system_attrs=_passed(curve, (*earlier, rung))
-        )
+        return create_trial(state=OptunaState.RUNNING, system_attrs=_passed(values, values))
 
 
 class _Rung(Study):
     """A study of the trials at a rung, without the one that is judged.
 
+    What it knows of a trial is kept for the next time that the rung is looked at.
+
     Args:
-        trials: By number, as the others meet them.
+        build: Makes a trial, as the others meet it, from its values at the rungs that count.
     """
 
-    def __init__(self, trials: Mapping[int, FrozenTrial]) -> None:
+    def __init__(self, build: Callable[[Mapping[int, float]], FrozenTrial]) -> None:
         storage = InMemoryStorage()
         study = storage.create_new_study([StudyDirection.MINIMIZE], "rung")
         super().__init__("rung", storage)
-        self._arrived = trials
+        self._build = build
+        self._arrived: dict[int, tuple[dict[int, float], FrozenTrial]] = {}
         self._judged_number: int | None = None
         # pruners write down where a trial has come to; nobody reads it here
         self._placeholder = storage.create_new_trial(study)
+
+    def show(self, curves: Mapping[int, Curve], rungs: tuple[int, ...]) -> None:
+        """Make those the trials at the rung; their values at `rungs` count."""
+        known, self._arrived = self._arrived, {}
+        for number, curve in curves.items():
+            values = {epoch: curve[epoch] for epoch in rungs}
+            kept = known.get(number)
+            if kept is None or kept[0] != values:
+                kept = values, self._build(values)
+            self._arrived[number] = kept
 
     def only(self, number: int, trial: FrozenTrial) -> FrozenTrial:
         """Make that trial the one that is judged."""
@@ -174,10 +191,10 @@ class _Rung(Study):
     def get_trials(
         self, deepcopy: bool = True, states: Container[OptunaState] | None = None
     ) -> list[FrozenTrial]:
-        """All others; never copied, since this study is thrown away."""
+        """All others; never copied, since nobody changes them."""
         return [
             trial
-            for number, trial in self._arrived.items()
+            for number, (_, trial) in self._arrived.items()
             if number != self._judged_number and (states is None or trial.state in states)
         ]
 
@@ -192,7 +209,7 @@ def _until(curve: Curve, rung: int) -> dict[int, float]:
     return {epoch: value for epoch, value in curve.items() if epoch <= rung}
 
 
-def _passed(curve: Curve, rungs: tuple[int, ...]) -> dict[str, float]:
+def _passed(curve: Curve, rungs: Iterable[int]) -> dict[str, float]:
     """The attributes by which `SuccessiveHalvingPruner` knows who has reached which rung."""
     return {f"completed_rung_{index}": curve[epoch] for index, epoch in enumerate(rungs)}
 
