@@ -63,11 +63,11 @@ def next_action(protocol: Protocol, history: History) -> Action:
     """
     current = current_studies(history)
     for stage in protocol.stages:
-        study = current.get(stage.name)
-        if study is None:
+        if stage.name not in current:
             return _open(protocol, stage, history)
-        if not is_closed(study):
-            return _within_stage(protocol, stage, current)
+        action = _within_stage(protocol, stage, current)
+        if action is not None:
+            return action
     untested = _untested_winners(protocol, current)
     if untested:
         return EvaluateTrials(untested, "every stage is closed: test metrics of the winners")
@@ -91,7 +91,8 @@ def _untested_winners(protocol: Protocol, current: History) -> tuple[tuple[str, 
     return tuple(found)
 
 
-def _within_stage(protocol: Protocol, stage: Stage, current: History) -> Action:
+def _within_stage(protocol: Protocol, stage: Stage, current: History) -> Action | None:
+    """What is left to do of a stage that has a study; None if nothing is."""
     fixed = _fixed_values(stage, current)
     study = current[stage.name]
     label = study.spec.stage
@@ -104,8 +105,11 @@ def _within_stage(protocol: Protocol, stage: Stage, current: History) -> Action:
         for source, trial in _carried_over(stage, fixed, current)
         if f"{source}#{trial.number}" not in present and _in_range(study, trial)
     )
-    if missing:
+    if missing:  # of a closed stage as well, since an earlier one may have been extended
         return ImportTrials(label, missing, f"{len(missing)} finished trials fit stage {label}")
+    if is_closed(study):
+        result = _result(stage, study)
+        return None if result == study.result else CloseStage(label, result, result.reason)
     sources = [current[name].spec.study_name for name in stage.carry_over]
     planned = planned_trials(protocol, stage, study, fixed=fixed, sources=sources)
     if planned:

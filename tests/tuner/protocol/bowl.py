@@ -78,7 +78,14 @@ Story = Callable[[World, TableRunner], None]
 """What a user does with a finished run; the same again after a kill."""
 
 
-def check_every_death(tmp_path: Path, story: Story, chosen: Protocol, *, least: int) -> None:
+def check_every_death(
+    tmp_path: Path,
+    story: Story,
+    chosen: Protocol,
+    *,
+    least: int,
+    first: Protocol | None = None,
+) -> None:
     """Kill the driver before and after every write of a story; each ends like an undisturbed one.
 
     Args:
@@ -86,16 +93,18 @@ def check_every_death(tmp_path: Path, story: Story, chosen: Protocol, *, least: 
         story: The story; it begins with a finished search.
         chosen: The protocol whose studies are compared at the end.
         least: Writes that it takes at least.
+        first: The search that is finished before the story; None for `bowl_protocol()`.
     """
     whole = World(tmp_path / "whole", DyingStorage())
-    searched = _search(whole)
+    search = first or bowl_protocol()
+    searched = _search(whole, search)
     story(whole, bowl_runner())
     writes = whole.storage.writes - searched
     assert writes >= least
     for death in range(1, writes + 1):
         for late in (False, True):
             killed = World(tmp_path / f"{death}{late}", DyingStorage())
-            killed.storage.dies_at = _search(killed) + death
+            killed.storage.dies_at = _search(killed, search) + death
             killed.storage.dies_late = late
             with pytest.raises(KeyboardInterrupt):
                 story(killed, bowl_runner())
@@ -106,10 +115,10 @@ def check_every_death(tmp_path: Path, story: Story, chosen: Protocol, *, least: 
             assert shown == expected, (death, late)
 
 
-def _search(world: World) -> int:
+def _search(world: World, search: Protocol) -> int:
     """Finish a search; how many writes that took."""
     world.cached = True
-    world.run(bowl_protocol(), bowl_runner())
+    world.run(search, bowl_runner())
     return world.storage.writes
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from search_spaces import GreedySpace
 from tests.fakes.table_runner import TableRunner
 from tests.tuner.protocol.bowl import (
     BEST,
@@ -19,7 +20,9 @@ from tests.tuner.protocol.bowl import (
 )
 from tests.tuner.protocol.test_greedy import World
 from tuner.errors import ConfigurationError
+from tuner.protocol.actions import Finished
 from tuner.protocol.generations import EXTENSIONS, current_studies
+from tuner.protocol.greedy import next_action
 from tuner.records import StageResult, StudyHistory
 from tuner.wiring.extending import ExtensionRequest, check_extension, write_extension
 
@@ -239,3 +242,51 @@ def test_a_stage_of_one_point_has_nothing_to_extend(tmp_path: Path) -> None:
     world.run(bowl_protocol(space=space(low=1e-3, high=1e-3, grid=[1e-3])), bowl_runner())
     with pytest.raises(ConfigurationError, match=r"stage 1-lr_p has one point only \(lr_p\)"):
         check_extension(world.store, ExtensionRequest("run", "lr_p", 4))
+
+
+LR_L_FIXED = bowl_protocol(
+    space=GreedySpace.model_validate(
+        {
+            "name": "one lr_l",
+            "stages": {
+                **space().model_dump()["stages"],
+                "lr_l": {
+                    "lr_l": {"low": 1e-4, "high": 1e-4, "log": True, "grid": [1e-4]},
+                    "alpha": {"low": 1e-5, "high": 1e-2, "log": True, "grid": [1e-3, 1e-2]},
+                },
+            },
+        }
+    )
+)
+
+
+def better_in_stage_2(world: World, runner: TableRunner) -> None:
+    """An extension of stage 2 that finds a better α for the lr_l that is kept already."""
+    found = studies(world, LR_L_FIXED)
+    if not any(EXTENSIONS in study.attributes for study in found.values()):
+        write_extension(world.store, ExtensionRequest("run", "lr_l", 4))
+    world.run(LR_L_FIXED, runner)
+
+
+def test_what_an_earlier_stage_finds_for_the_values_that_are_kept_is_taken_over(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path)
+    world.run(LR_L_FIXED, bowl_runner())
+    before = closed(studies(world, LR_L_FIXED)["3-alpha"])
+    better_in_stage_2(world, bowl_runner())
+    found = studies(world, LR_L_FIXED)
+    second, last = closed(found["2-lr_l"]), closed(found["3-alpha"])
+    assert "3-alpha~2" not in found
+    assert second.value < before.value
+    assert last.value == second.value
+    winner = found["3-alpha"].trials[last.winner]
+    assert winner.imported_from == f"run/2-lr_l#{second.winner}"
+    assert winner.test_metrics is not None
+    assert isinstance(next_action(LR_L_FIXED, found), Finished)
+
+
+def test_a_closed_stage_killed_while_it_takes_over_ends_like_an_undisturbed_one(
+    tmp_path: Path,
+) -> None:
+    check_every_death(tmp_path, better_in_stage_2, LR_L_FIXED, least=12, first=LR_L_FIXED)
