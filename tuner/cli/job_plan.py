@@ -14,7 +14,7 @@ from tuner.settings import RUN_NAME
 
 __all__ = ["PlannedJob", "plan_job"]
 
-_CLUSTER_PATHS = ("--home", "--data-dir", "--config", "--space")
+_CLUSTER_PATHS = ("--home", "--data-dir", "--config", "--space", "--checkpoint-root")
 """Options of `greedy` that name a path, which the cluster reads, not this machine."""
 
 _PASSWORD_IN_URL = re.compile(
@@ -99,6 +99,8 @@ def _path_fault(words: Sequence[str], option: str) -> str | None:
         return None
     if option == "--space" and not path.endswith((".yaml", ".yml")):
         return None  # the name of a preset
+    if option == "--checkpoint-root" and "://" in path:
+        return None
     return (
         f"{option} {path!r} is relative, but it is read on the cluster, where your present folder "
         "does not exist. Give an absolute path that every node of the cluster sees."

@@ -55,6 +55,7 @@ def test_only_greedy_can_be_submitted(words: list[str]) -> None:
         (["--data-dir", "../data"], r"--data-dir '\.\./data' is relative"),
         (["--home=runs"], "--home 'runs' is relative"),
         (["--space", "mine.yaml"], "--space 'mine.yaml' is relative"),
+        (["--checkpoint-root", "points"], "--checkpoint-root 'points' is relative"),
         (["--name", "a/b"], "--name 'a/b' cannot name a run"),
         (["--name", "other"], "--name is 'sub' before `--` and 'other' after"),
     ],
