@@ -109,7 +109,7 @@ def file_exists(location: Path | str) -> bool:
 
 
 def check_writable(root: Path | str) -> None:
-    """Write a small file, read it back and remove it.
+    """Write a small file, read it back, remove it, and see that it is told to be gone.
 
     Raises:
         CheckpointError: If any of that fails; the message says what.
@@ -124,6 +124,25 @@ def check_writable(root: Path | str) -> None:
         raise write_fault(storage.location(name), error) from error
     if found != content:
         raise CheckpointError(f"{storage.location(name)} reads back as something else")
+    _check_absence(storage, name)
+
+
+def _check_absence(storage: Storage, name: str) -> None:
+    """See that a file that is not there is told from one that must not be read."""
+    location = storage.location(name)
+    try:
+        storage.read(name)
+    except FileNotFoundError:
+        return
+    except PermissionError as error:
+        raise CheckpointError(
+            f"cannot find out that {location} is not there: {error}; S3 tells so only to those "
+            "who may list the bucket: grant s3:ListBucket on it, beside s3:GetObject, "
+            "s3:PutObject and s3:DeleteObject on its objects"
+        ) from error
+    except OSError as error:
+        raise write_fault(location, error) from error
+    raise CheckpointError(f"{location} is there after it was removed")
 
 
 def write_fault(location: str, error: OSError) -> CheckpointError:

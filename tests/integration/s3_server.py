@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
 
 import boto3
 from moto.server import ThreadedMotoServer
 
-__all__ = ["S3Server", "s3_server"]
+__all__ = ["S3Server", "s3_server", "s3_without_listing"]
 
 BUCKET = "checkpoints"
 SECRET = "s3-secret-of-the-test"
@@ -72,3 +74,71 @@ def s3_server() -> Iterator[S3Server]:
         yield S3Server(variables, client)
     finally:
         server.stop()
+
+
+class WithoutListing(BaseHTTPRequestHandler):
+    """Answers as AWS does where `s3:ListBucket` is missing: 403 for a key that is not there."""
+
+    protocol_version = "HTTP/1.1"
+    objects: ClassVar[dict[str, bytes]] = {}
+
+    def do_PUT(self) -> None:
+        if "chunked" in self.headers.get("Transfer-Encoding", ""):
+            content = b"".join(iter(self._chunk, b""))
+        else:
+            content = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        if "aws-chunked" in self.headers.get("Content-Encoding", ""):
+            # size and signature in a line of their own; then the content, all of it here
+            size, _, rest = content.partition(b"\r\n")
+            content = rest[: int(size.partition(b";")[0], 16)]
+        self.objects[self.path.partition("?")[0]] = content
+        self._answer(200, b"")
+
+    def do_HEAD(self) -> None:
+        self._read()
+
+    def do_GET(self) -> None:
+        self._read()
+
+    def do_DELETE(self) -> None:
+        self.objects.pop(self.path.partition("?")[0], None)
+        self._answer(204, b"")
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Say nothing."""
+
+    def _chunk(self) -> bytes:
+        size = int(self.rfile.readline().strip(), 16)
+        content = self.rfile.read(size)
+        self.rfile.readline()
+        return content
+
+    def _read(self) -> None:
+        content = self.objects.get(self.path.partition("?")[0])
+        if content is None:
+            self._answer(403, b"<Error><Code>AccessDenied</Code></Error>")
+        else:
+            self._answer(200, content)
+
+    def _answer(self, status: int, content: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("ETag", '"1"')
+        self.send_header("Last-Modified", "Mon, 01 Jan 2024 00:00:00 GMT")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+
+@contextlib.contextmanager
+def s3_without_listing() -> Iterator[str]:
+    """The URL of a store whose users may do everything but list."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), WithoutListing)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

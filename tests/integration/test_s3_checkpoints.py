@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.integration.s3_server import S3Server, s3_server
+from tests.integration.s3_server import S3Server, s3_server, s3_without_listing
 from tests.trainables.seal.conftest import make_config, tiny_dataset
 from trainables.best_nets import restore_best
 from trainables.checkpoint import CheckpointStore, load_checkpoint
@@ -146,3 +146,12 @@ def test_a_store_that_is_out_of_reach_is_not_taken_for_an_empty_one(
         CheckpointStore(root).find(FINGERPRINT, "last")
     with pytest.raises(ConnectionError, match="NETWORK_CONNECTION"):
         extract_weights(f"{root}/{FINGERPRINT}/last.ckpt", Path("unused"))
+
+
+def test_a_bucket_that_must_not_be_listed_is_refused_at_once(
+    root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with s3_without_listing() as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        with pytest.raises(CheckpointError, match=r"is not there: .*grant s3:ListBucket"):
+            check_writable(root)

@@ -87,3 +87,19 @@ def test_a_full_disk_is_an_error_of_its_own(number: int) -> None:
     assert not isinstance(
         write_fault("/x", PermissionError(errno.EACCES, "denied")), StorageFullError
     )
+
+
+def test_a_root_that_tells_nothing_of_what_is_not_there_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = FolderStorage.read
+
+    def forbid(storage: FolderStorage, name: str) -> bytes:
+        try:
+            return read(storage, name)
+        except FileNotFoundError as error:
+            raise PermissionError("ACCESS_DENIED") from error
+
+    monkeypatch.setattr(FolderStorage, "read", forbid)
+    with pytest.raises(CheckpointError, match=r"ACCESS_DENIED; .*grant s3:ListBucket on it"):
+        check_writable(tmp_path)
