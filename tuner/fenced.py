@@ -1,8 +1,9 @@
-"""Study store and tracker of a driver that stops before it writes once its lease is lost."""
+"""Study store and tracker of a driver that stops once its lease is lost."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from tuner.lease import Lease
 from tuner.ports import RunInfo, StudyStore, Tracker
@@ -18,9 +19,15 @@ from tuner.records import (
 
 __all__ = ["FencedStore", "FencedTracker"]
 
+_Answer = TypeVar("_Answer")
+
 
 class FencedStore:
     """A `StudyStore` whose writes need the lease; each raises `LeaseLostError` without it.
+
+    The lease is looked at before a write and, since the driver may have been paused in it, again
+    before its answer is used. What then is left: a database's epoch, outcome or note that was
+    under way as the driver was paused may come late; new trials and journals are guarded.
 
     Args:
         store: What is written to.
@@ -33,8 +40,7 @@ class FencedStore:
 
     def open_study(self, spec: StudySpec) -> None:
         """See `StudyStore`."""
-        self._lease.check()
-        self._store.open_study(spec)
+        self._fenced(lambda: self._store.open_study(spec))
 
     def history(self, study_name: str) -> StudyHistory | None:
         """See `StudyStore`."""
@@ -42,34 +48,35 @@ class FencedStore:
 
     def ask(self, study_name: str, spec: TrialSpec) -> int:
         """See `StudyStore`."""
-        self._lease.check()
-        return self._store.ask(study_name, spec)
+        return self._fenced(lambda: self._store.ask(study_name, spec))
 
     def import_finished(self, study_name: str, trial: TrialRecord, source: str) -> int:
         """See `StudyStore`."""
-        self._lease.check()
-        return self._store.import_finished(study_name, trial, source)
+        return self._fenced(lambda: self._store.import_finished(study_name, trial, source))
 
     def report(self, study_name: str, report: EpochReport, *, value: float) -> None:
         """See `StudyStore`."""
-        self._lease.check()
-        self._store.report(study_name, report, value=value)
+        self._fenced(lambda: self._store.report(study_name, report, value=value))
 
     def tell(self, study_name: str, outcome: TrialOutcome) -> None:
         """See `StudyStore`."""
-        self._lease.check()
-        self._store.tell(study_name, outcome)
+        self._fenced(lambda: self._store.tell(study_name, outcome))
 
     def annotate(
         self, study_name: str, key: str, value: object, *, trial: int | None = None
     ) -> None:
         """See `StudyStore`."""
-        self._lease.check()
-        self._store.annotate(study_name, key, value, trial=trial)
+        self._fenced(lambda: self._store.annotate(study_name, key, value, trial=trial))
 
     def studies(self) -> tuple[str, ...]:
         """See `StudyStore`."""
         return self._store.studies()
+
+    def _fenced(self, write: Callable[[], _Answer]) -> _Answer:
+        self._lease.check()
+        answer = write()
+        self._lease.check()
+        return answer
 
 
 class FencedTracker:

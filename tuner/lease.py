@@ -5,14 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from tuner.errors import ConfigurationError, LeaseLostError, StoreError, StoreUnreachableError
 from tuner.lease_holder import Holder, is_gone, lives_here
 
-__all__ = ["LEASE_TIMEOUT_S", "RENEW_EVERY_S", "Lease", "LeaseRow", "LeaseTable", "take_lease"]
+__all__ = ["LEASE_TIMEOUT_S", "RENEW_EVERY_S", "Lease", "LeaseRow", "LeaseTable", "lease_lost"]
+__all__ += ["take_lease"]
 
 LEASE_TIMEOUT_S = 60.0
 """A lease that was not renewed for so long is anybody's."""
@@ -71,6 +73,31 @@ class LeaseTable(Protocol):
     def release(self, run: str, holder: Holder, attempt: int) -> None:
         """Give a lease back; nothing happens if it is not this holder's any more."""
         ...
+
+    def held(
+        self, run: str, holder: Holder, attempt: int, within: Any
+    ) -> AbstractContextManager[None]:
+        """Keep others from taking a lease for the length of a block, which writes to the store.
+
+        Args:
+            run: Name of the run.
+            holder: Who should hold its lease.
+            attempt: What `take` gave.
+            within: The open transaction that the block belongs to; None for a store without.
+
+        Raises:
+            LeaseLostError: If another driver has taken it; the block is not entered.
+        """
+        ...
+
+
+def lease_lost(run: str, row: LeaseRow | None) -> LeaseLostError:
+    """What a driver is told whose lease now is as given."""
+    taker = "another driver" if row is None or row.holder is None else str(row)
+    return LeaseLostError(
+        f"run {run!r} was taken over by {taker}, because this driver had not been heard of for "
+        "too long (was it, or its machine, paused?); it stops and leaves the run to the other one"
+    )
 
 
 def boot_time_s() -> float:
@@ -142,6 +169,10 @@ class Lease:
         except StoreUnreachableError:
             return
 
+    def held(self, within: Any) -> AbstractContextManager[None]:
+        """Keep others from taking the lease while a block writes; see `LeaseTable.held`."""
+        return self._table.held(self._run, self._holder, self.attempt, within)
+
     def release(self) -> None:
         """Give the lease back, if the store can be reached; never raises."""
         self._ended.set()
@@ -169,13 +200,7 @@ class Lease:
             if self._table.renew(self._run, self._holder, self.attempt):
                 self._renewed_s = asked_s
                 return
-            row = self._table.read(self._run)
-            taker = "another driver" if row is None or row.holder is None else str(row)
-            self._lost = LeaseLostError(
-                f"run {self._run!r} was taken over by {taker}, because this driver had not been "
-                "heard of for too long (was it, or its machine, paused?); it stops and leaves the "
-                "run to the other one"
-            )
+            self._lost = lease_lost(self._run, self._table.read(self._run))
 
 
 def take_lease(

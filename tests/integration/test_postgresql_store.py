@@ -5,6 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -16,7 +19,7 @@ from tests.integration.postgresql import PASSWORD, PostgresqlServer, postgresql_
 from tuner.adapters.database_leases import DatabaseLeases
 from tuner.adapters.optuna_storage import open_storage
 from tuner.adapters.optuna_store import OptunaStudyStore, open_study_store
-from tuner.errors import StoreError, StoreUnreachableError
+from tuner.errors import LeaseLostError, StoreError, StoreUnreachableError
 from tuner.lease import take_lease
 from tuner.lease_holder import this_process
 from tuner.patient_store import PatientStore
@@ -184,6 +187,40 @@ def test_of_many_drivers_at_once_one_gets_the_lease(url: str) -> None:
             thread.join()
         assert len(got) == len(tables)
         assert [n for n in got if n is not None] == [attempt]
+
+
+def test_a_lease_cannot_be_taken_while_its_holder_creates_a_trial(url: str) -> None:
+    table = DatabaseLeases(url)
+    lease = take_lease(table, RUN, this_process(), say=lambda text: None)
+    store = open_study_store(url)
+    store.open_study(STUDY)
+    order: list[str] = []
+
+    def take_over() -> None:
+        while table.take(RUN, this_process(), table.read(RUN)) is None:
+            pass
+        order.append("taken")
+
+    taker = threading.Thread(target=take_over)
+
+    @contextmanager
+    def guard(within: Any) -> Iterator[None]:
+        with lease.held(within):
+            taker.start()
+            time.sleep(0.5)
+            yield
+            order.append("written")
+
+    store.guard_writes(guard)
+    assert store.ask(NAME, trial_spec()) == 0
+    taker.join()
+    assert order == ["written", "taken"]
+    with pytest.raises(LeaseLostError, match="taken over by process"):
+        store.ask(NAME, trial_spec(seed=2))
+    history = store.history(NAME)
+    assert history is not None
+    assert len(history.trials) == 1
+    lease.release()
 
 
 def test_a_lease_outlives_an_outage(postgresql_server: PostgresqlServer, url: str) -> None:

@@ -10,8 +10,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from optuna.storages import InMemoryStorage
@@ -25,6 +27,7 @@ from tuner.errors import ConfigurationError, LeaseLostError, StoreError
 from tuner.fenced import FencedStore
 from tuner.lease import Lease, LeaseRow, LeaseTable, take_lease
 from tuner.lease_holder import Holder, is_gone, is_here, lives_here, this_process
+from tuner.records import TrialSpec
 
 RUN = "demo"
 ELSEWHERE = Holder("other", "far-away", 7, "another boot", "1")
@@ -270,6 +273,72 @@ def test_a_driver_that_lost_its_lease_writes_nothing_more(table: LeaseTable) -> 
     assert row is not None
     assert row.holder == ELSEWHERE
     assert LeaseLostError("").exit_code == 2
+
+
+def take_over(table: LeaseTable) -> None:
+    """As another machine does that has waited for long enough."""
+    while table.take(RUN, ELSEWHERE, table.read(RUN)) is None:
+        pass
+
+
+def test_an_answer_is_not_used_if_the_lease_was_lost_in_between(table: LeaseTable) -> None:
+    class Paused(OptunaStudyStore):
+        def ask(self, study_name: str, spec: TrialSpec) -> int:
+            take_over(table)
+            return super().ask(study_name, spec)
+
+    lease = take(table, timeout_s=0.0)
+    store = FencedStore(Paused(InMemoryStorage()), lease)
+    store.open_study(STUDY)
+    with pytest.raises(LeaseLostError, match="taken over by process 7 on far-away"):
+        store.ask(NAME, trial_spec())
+    lease.release()
+
+
+def test_the_store_itself_refuses_a_trial_of_one_who_lost_the_lease(
+    storage: str, table: LeaseTable
+) -> None:
+    """A driver paused between its last look at the lease and the write."""
+    lease = take(table, renew_s=60.0)
+    store = open_study_store(storage)
+    store.guard_writes(lease.held)
+    store.open_study(STUDY)
+    assert store.ask(NAME, trial_spec()) == 0
+    take_over(table)
+    lease.check()  # no doubt yet
+    with pytest.raises(LeaseLostError, match="taken over by process 7 on far-away, since 20"):
+        store.ask(NAME, trial_spec(seed=2))
+    history = open_study_store(storage).history(NAME)
+    assert history is not None
+    assert len(history.trials) == 1
+    lease.release()
+
+
+def test_a_lease_cannot_be_taken_while_its_holder_writes(storage: str, table: LeaseTable) -> None:
+    lease = take(table, renew_s=60.0)
+    store = open_study_store(storage)
+    store.open_study(STUDY)
+    order: list[str] = []
+
+    def taker() -> None:
+        take_over(open_table(storage))
+        order.append("taken")
+
+    thread = threading.Thread(target=taker)
+
+    @contextmanager
+    def guard(within: Any) -> Iterator[None]:
+        with lease.held(within):
+            thread.start()
+            time.sleep(0.5)
+            yield
+            order.append("written")
+
+    store.guard_writes(guard)
+    assert store.ask(NAME, trial_spec()) == 0
+    thread.join()
+    assert order == ["written", "taken"]
+    lease.release()
 
 
 def test_a_damaged_lease_file_is_named(tmp_path: Path) -> None:

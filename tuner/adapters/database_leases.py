@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import sqlalchemy as sql
@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from tuner.adapters.optuna_storage import engine_options, store_errors
 from tuner.adapters.redact import redact_url
-from tuner.lease import LeaseRow
+from tuner.lease import LeaseRow, lease_lost
 from tuner.lease_holder import Holder
 
 __all__ = ["DatabaseLeases"]
@@ -67,10 +67,8 @@ class DatabaseLeases:
 
     def read(self, run: str) -> LeaseRow | None:
         """See `LeaseTable`."""
-        columns = [*_LEASES.columns, (self._clock - _LEASES.c.beat_s).label("age_s")]
         with store_errors(self._location), self._engine.begin() as connection:
-            found = connection.execute(sql.select(*columns).where(_LEASES.c.run == run))
-            row = found.mappings().one_or_none()
+            row = connection.execute(self._select(run)).mappings().one_or_none()
         return None if row is None else _to_row(row)
 
     def take(self, run: str, holder: Holder, seen: LeaseRow | None) -> int | None:
@@ -115,6 +113,20 @@ class DatabaseLeases:
         with store_errors(self._location):
             self._changed(_held(run, holder, attempt).values({"holder": _FREE}))
             self._engine.dispose()
+
+    @contextmanager
+    def held(self, run: str, holder: Holder, attempt: int, within: Any) -> Iterator[None]:
+        """See `LeaseTable`; a transaction of SQLite must have begun as IMMEDIATE."""
+        # locks the row: who takes the lease over waits for the transaction's end
+        found = within.execute(self._select(run).with_for_update(read=True)).mappings()
+        row = found.one_or_none()
+        if row is None or (row["holder"], row["attempt"]) != (holder.id, attempt):
+            raise lease_lost(run, None if row is None else _to_row(row))
+        yield
+
+    def _select(self, run: str) -> sql.Select[Any]:
+        age_s = (self._clock - _LEASES.c.beat_s).label("age_s")
+        return sql.select(*_LEASES.columns, age_s).where(_LEASES.c.run == run)
 
     def _changed(self, statement: sql.Insert | sql.Update) -> bool:
         with self._engine.begin() as connection:

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tuner.adapters.optuna_storage import store_errors
 from tuner.errors import StoreError
-from tuner.lease import LeaseRow
+from tuner.lease import LeaseRow, lease_lost
 from tuner.lease_holder import Holder
 
 __all__ = ["FileLeases"]
@@ -75,6 +76,15 @@ class FileLeases:
             kept = self._held(run, holder, attempt)
             if kept is not None:
                 self._write(run, replace(kept, holder=None))
+
+    @contextmanager
+    def held(self, run: str, holder: Holder, attempt: int, within: Any) -> Iterator[None]:
+        """See `LeaseTable`."""
+        with self._locked():
+            if self._held(run, holder, attempt) is None:
+                kept = self._load(run)
+                raise lease_lost(run, None if kept is None else _to_row(kept))
+            yield
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import sqlalchemy as sql
@@ -14,7 +15,10 @@ from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial
 
-__all__ = ["FlatDatabase"]
+__all__ = ["FlatDatabase", "Guard"]
+
+Guard = Callable[[Any], AbstractContextManager[None]]
+"""What a write happens under; it is given the open transaction, None where there is none."""
 
 
 class FlatDatabase(RDBStorage):
@@ -23,7 +27,13 @@ class FlatDatabase(RDBStorage):
     Optuna counts a study's trials for each new one, and after a fault creates the trial again: if
     the connection broke while the first was being committed, there are two. Here the caller
     decides, who can look whether the trial is there.
+
+    Attributes:
+        guard: Entered with the session that creates a trial, before it writes; it refuses by
+            raising.
     """
+
+    guard: Guard = nullcontext
 
     def _create_new_trial(
         self, study_id: int, template_trial: FrozenTrial | None = None
@@ -32,21 +42,30 @@ class FlatDatabase(RDBStorage):
             return super()._create_new_trial(study_id)
         frozen = copy.deepcopy(template_trial)
         with _create_scoped_session(self.scoped_session) as session:
+            if session.get_bind().dialect.name == "sqlite":
+                # it has no lock for a row, and would look for the number outside of a transaction
+                session.execute(sql.text("BEGIN IMMEDIATE"))
             # locks the study: numbers are given one after the other
             models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
-            frozen.number = _next_number(session, study_id)
-            trial: Any = models.TrialModel(
-                study_id=study_id,
-                number=frozen.number,
-                state=frozen.state,
-                datetime_start=frozen.datetime_start,
-                datetime_complete=frozen.datetime_complete,
-            )
-            session.add(trial)
-            session.flush()
-            frozen._trial_id = trial.trial_id
-            session.add_all(_rows(frozen))
+            with self.guard(session):
+                _add_trial(session, study_id, frozen)
         return frozen
+
+
+def _add_trial(session: Any, study_id: int, frozen: FrozenTrial) -> None:
+    """Write a trial; its number and id become known by that."""
+    frozen.number = _next_number(session, study_id)
+    trial: Any = models.TrialModel(
+        study_id=study_id,
+        number=frozen.number,
+        state=frozen.state,
+        datetime_start=frozen.datetime_start,
+        datetime_complete=frozen.datetime_complete,
+    )
+    session.add(trial)
+    session.flush()
+    frozen._trial_id = trial.trial_id
+    session.add_all(_rows(frozen))
 
 
 def _next_number(session: Any, study_id: int) -> int:

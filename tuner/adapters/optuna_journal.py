@@ -6,11 +6,13 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from optuna.storages.journal import JournalFileBackend
 
+from tuner.adapters.optuna_database import Guard
 from tuner.errors import StoreError
 
 __all__ = ["LockedJournalBackend"]
@@ -28,10 +30,14 @@ class LockedJournalBackend(JournalFileBackend):
 
     Args:
         path: The journal; its folder exists.
+
+    Attributes:
+        guard: Entered while records are appended, with None; it refuses by raising.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__(str(path))
+        self.guard: Guard = nullcontext
         self._path = path
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
@@ -45,14 +51,8 @@ class LockedJournalBackend(JournalFileBackend):
         descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND)
         with os.fdopen(descriptor, "r+b", buffering=0) as file:
             fcntl.flock(file, fcntl.LOCK_EX)  # released when the file closes
-            end = _end_of_last_line(file)
-            file.truncate(end)
-            try:
-                _write_all(file, lines.encode())
-                os.fsync(file.fileno())
-            except OSError:
-                file.truncate(end)
-                raise
+            with self.guard(None):
+                _append(file, lines.encode())
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:  # type: ignore[override]  # Optuna wrongly asks for a Generator
         """Read the records from a number on.
@@ -70,6 +70,17 @@ class LockedJournalBackend(JournalFileBackend):
                 f"journal file {self._path} is damaged, or is no Optuna journal ({error}); "
                 "restore it from a copy, or name another file with --storage journal:PATH"
             ) from error
+
+
+def _append(file: BinaryIO, content: bytes) -> None:
+    end = _end_of_last_line(file)
+    file.truncate(end)
+    try:
+        _write_all(file, content)
+        os.fsync(file.fileno())
+    except OSError:
+        file.truncate(end)
+        raise
 
 
 def _end_of_last_line(file: BinaryIO) -> int:

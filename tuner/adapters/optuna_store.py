@@ -12,6 +12,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 
+from tuner.adapters.optuna_database import FlatDatabase, Guard
+from tuner.adapters.optuna_journal import LockedJournalBackend
 from tuner.adapters.optuna_records import (
     IMPORTED_FROM,
     OUTCOME,
@@ -85,6 +87,16 @@ class OptunaStudyStore:
         self._specs: dict[int, StudySpec] = {}
         self._imported: dict[int, dict[str, int]] = {}
         self._ended: dict[int, dict[int, tuple[FrozenTrial, Mapping[str, Any], TrialRecord]]] = {}
+
+    def guard_writes(self, guard: Guard) -> None:
+        """Have what is written happen under a guard that refuses by raising.
+
+        A journal guards each write, a database the creation of trials: a write to a trial that is
+        there can be repeated by anyone, since its result is the same.
+        """
+        backend = getattr(self._storage, "_backend", None)  # of Optuna's cache, or of its journal
+        if isinstance(backend, (FlatDatabase, LockedJournalBackend)):
+            backend.guard = guard
 
     def open_study(self, spec: StudySpec) -> None:
         """See `StudyStore`."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from tuner.adapters.database_leases import DatabaseLeases
 from tuner.adapters.file_leases import FileLeases
 from tuner.adapters.optuna_storage import JOURNAL_PREFIX
+from tuner.adapters.optuna_store import OptunaStudyStore
 from tuner.adapters.ray_signals import pending_signal
 from tuner.fenced import FencedStore
 from tuner.lease import Lease, LeaseTable, take_lease
@@ -62,6 +63,8 @@ def driving(
     """
     table = lease_table(locations.storage)
     lease = take_lease(table, run, this_process(), say=listener.on_message)
+    if isinstance(store, OptunaStudyStore):
+        store.guard_writes(lease.held)
     fenced = FencedStore(store, lease)
     patient = PatientStore(
         fenced, patience_s=patience_s, say=listener.on_message, stop_signal=pending_signal

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -152,3 +153,22 @@ def test_a_history_makes_the_records_of_ended_trials_once(tmp_path: Path) -> Non
     third = store.history(NAME)
     assert third is not None
     assert third.trials[running].outcome == completed(running)
+
+
+def test_of_many_writers_to_sqlite_none_gets_a_number_twice(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/s.db"
+    open_study_store(url).open_study(STUDY)
+    start = threading.Barrier(4)
+    numbers: list[int] = []
+
+    def write(writer: int) -> None:
+        store = open_study_store(url)
+        start.wait()
+        numbers.extend(store.ask(NAME, trial_spec(seed=10 * writer + n)) for n in range(6))
+
+    threads = [threading.Thread(target=write, args=(writer,)) for writer in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(numbers) == list(range(24))
