@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from tuner.cache import TrialCache
-from tuner.errors import RunFailedError
+from tuner.errors import ConfigurationError, RunFailedError
 from tuner.ports import (
     CheckpointKeeper,
     EngineListener,
@@ -27,9 +27,11 @@ from tuner.protocol.actions import (
     KeepFact,
     OpenStage,
     Pretrain,
+    ReleaseTrials,
     RunTrials,
 )
-from tuner.protocol.generations import current_studies
+from tuner.protocol.confirm import RELEASED
+from tuner.protocol.generations import CHECK_STAGE, CONFIRM_STAGE, current_studies, labels
 from tuner.protocol.greedy import (
     PRETRAINING,
     TEST_METRICS,
@@ -44,6 +46,9 @@ from tuner.records import StudyHistory, TrialSpec, TrialState
 from tuner.session import StageSession
 
 __all__ = ["Ports", "check_run", "open_run", "run_protocol"]
+
+OPTIONS = {CONFIRM_STAGE: "--confirm-seeds", CHECK_STAGE: "--check"}
+"""What asks for the optional stages."""
 
 
 def _no_pruner(stage: str) -> None:
@@ -87,6 +92,7 @@ def check_run(protocol: Protocol, store: StudyStore) -> dict[str, StudyHistory]:
 
     Raises:
         DefinitionMismatchError: If a stage exists with another definition.
+        ConfigurationError: If an optional stage with open trials is not asked for any more.
         StoreError: If the store failed.
     """
     history = read_history(protocol, store)
@@ -94,7 +100,25 @@ def check_run(protocol: Protocol, store: StudyStore) -> dict[str, StudyHistory]:
     for stage in protocol.all_stages:
         if stage.name in current:
             store.open_study(study_spec(protocol, stage, history))
+    _check_optional(protocol, store)
     return history
+
+
+def _check_optional(protocol: Protocol, store: StudyStore) -> None:
+    """See that no stage with open trials is left out: nobody would ever end them."""
+    asked = {stage.name for stage in protocol.all_stages}
+    for name, option in OPTIONS.items():
+        for label in () if name in asked else labels(name):
+            study = store.history(protocol.study_name(label))
+            if study is None:
+                break
+            count = sum(not trial.state.ended for trial in study.trials)
+            if count:
+                raise ConfigurationError(
+                    f"run {protocol.run!r}: {count} trials of stage {label} are open, and without "
+                    f"{option} nobody ends them; give {option} N as before (another N only adds "
+                    "to them, or leaves the rest out), and leave it out when they have ended"
+                )
 
 
 def open_run(protocol: Protocol, store: StudyStore) -> StudyHistory:
@@ -149,6 +173,8 @@ def _carry_out_next(protocol: Protocol, ports: Ports) -> bool:
             _close(protocol, action, history, ports)
         case EvaluateTrials():
             _evaluate(protocol, action, history, ports)
+        case ReleaseTrials():
+            _release(protocol, action, history, ports)
         case GiveUp():
             listed = "\n".join(f"  - {failure}" for failure in action.failures)
             raise RunFailedError(
@@ -229,13 +255,24 @@ def _close(protocol: Protocol, action: CloseStage, history: History, ports: Port
     ports.listener.on_message(action.reason)
 
 
+def _release(protocol: Protocol, action: ReleaseTrials, history: History, ports: Ports) -> None:
+    study = history[action.stage]
+    if ports.keeper is not None:  # before the fact: killed in between, it is done once more
+        ports.keeper.stage_closed(study.trials[: action.count], None)
+    ports.store.annotate(study.spec.study_name, RELEASED, action.count)
+    ports.listener.on_message(action.reason)
+
+
 def _evaluate(protocol: Protocol, action: EvaluateTrials, history: History, ports: Ports) -> None:
     ports.listener.on_message(action.reason)
     jobs = [_test_job(history[stage], number) for stage, number in action.trials]
-    results = ports.runner.evaluate(jobs, split="test")
-    for (stage, number), metrics in zip(action.trials, results, strict=True):
+
+    def keep(index: int, metrics: Mapping[str, float]) -> None:
+        stage, number = action.trials[index]
         study = protocol.study_name(stage)
         ports.store.annotate(study, TEST_METRICS, _plain(metrics), trial=number)
+
+    ports.runner.evaluate(jobs, split="test", on_metrics=keep)
 
 
 def _test_job(study: StudyHistory, number: int) -> tuple[TrialSpec, str]:

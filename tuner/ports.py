@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,6 +22,7 @@ __all__ = [
     "Decision",
     "EngineListener",
     "FeedState",
+    "OnMetrics",
     "OnPretrainingEpoch",
     "Pruner",
     "RunInfo",
@@ -243,6 +244,10 @@ class OnPretrainingEpoch(Protocol):
         ...
 
 
+OnMetrics = Callable[[int, dict[str, float]], None]
+"""Told the metrics of the job of that index."""
+
+
 class TrialRunner(Protocol):
     """Runs trials on workers."""
 
@@ -256,9 +261,20 @@ class TrialRunner(Protocol):
         ...
 
     def evaluate(
-        self, jobs: Sequence[tuple[TrialSpec, str]], *, split: str
-    ) -> list[dict[str, float]]:
-        """Metrics of checkpoints on a split, in order; `(spec, checkpoint)` per job."""
+        self, jobs: Sequence[tuple[TrialSpec, str]], *, split: str, on_metrics: OnMetrics
+    ) -> None:
+        """Compute the metrics of checkpoints on a split.
+
+        Args:
+            jobs: `(spec, checkpoint)` each.
+            split: Name of the split.
+            on_metrics: Told the index of a job and its metrics as soon as they are there, in any
+                order, in the driver's thread.
+
+        Raises:
+            RunnerError: If some job failed, once all others are told; about the first of those.
+            RunInterruptedError: After SIGINT or SIGTERM.
+        """
         ...
 
     def pretrain(self, spec: TrialSpec, on_epoch: OnPretrainingEpoch) -> dict[str, Any]:
@@ -350,9 +366,10 @@ class CheckpointKeeper(Protocol):
         """A trial has ended for good, and the study store knows it."""
         ...
 
-    def stage_closed(self, trials: Sequence[TrialRecord], winner: int) -> None:
+    def stage_closed(self, trials: Sequence[TrialRecord], winner: int | None) -> None:
         """A stage is about to be closed, with the number of the trial that won it.
 
-        Called once more if the driver is killed before the store knows of it.
+        None where nobody wins: repeats that confirm a choice. Called once more if the driver is
+        killed before the store knows of it.
         """
         ...

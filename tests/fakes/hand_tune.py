@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tuner.adapters.ray_bridge import TrialBridge
-from tuner.ports import FeedState, TrialFeed, TrialObserver
+from tuner.ports import FeedState, OnMetrics, TrialFeed, TrialObserver
 from tuner.records import TrialRequest, TrialSpec
 
 Curve = Callable[[TrialSpec, int], float]
@@ -77,9 +77,10 @@ class HandTune:
             raise bridge.fault
 
     def evaluate(
-        self, jobs: Sequence[tuple[TrialSpec, str]], *, split: str
-    ) -> list[dict[str, float]]:
-        return [{"mpjpe_mm": self._curve(spec, 1)} for spec, _ in jobs]
+        self, jobs: Sequence[tuple[TrialSpec, str]], *, split: str, on_metrics: OnMetrics
+    ) -> None:
+        for index, (spec, _) in enumerate(jobs):
+            on_metrics(index, {"mpjpe_mm": self._curve(spec, 1)})
 
     def pretrain(self, spec: TrialSpec, on_epoch: object) -> dict[str, Any]:
         raise NotImplementedError("no protocol here asks for one")

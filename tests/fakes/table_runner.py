@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tuner.ports import FeedState, TrialFeed, TrialObserver
+from trainables.checkpoint import CheckpointStore
+from tuner.ports import FeedState, OnMetrics, TrialFeed, TrialObserver
 from tuner.records import EpochReport, OutcomeKind, TrialOutcome, TrialRequest, TrialSpec
 
 Point = tuple[tuple[str, float], ...]
@@ -34,14 +35,25 @@ class TableRunner:
         die_after: Raise KeyboardInterrupt after so many trials, as if the driver was killed.
         pretrained: Every trial that was pre-trained for, in order.
         die_in_pretraining: Raise KeyboardInterrupt there, once.
+        tested: How many checkpoints were evaluated.
+        die_after_tests: Raise KeyboardInterrupt after so many evaluations of a batch.
     """
 
-    def __init__(self, table: Mapping[Point, float], *, die_after: int | None = None) -> None:
+    def __init__(
+        self,
+        table: Mapping[Point, float],
+        *,
+        die_after: int | None = None,
+        checkpoint_root: Path | None = None,
+    ) -> None:
         self.table = dict(table)
+        self._checkpoints = CheckpointStore(checkpoint_root) if checkpoint_root else None
         self.trained: list[TrialRequest] = []
         self.die_after = die_after
         self.pretrained: list[TrialSpec] = []
         self.die_in_pretraining = False
+        self.tested = 0
+        self.die_after_tests: int | None = None
 
     def run(self, feed: TrialFeed, observer: TrialObserver) -> None:
         while True:
@@ -60,6 +72,8 @@ class TableRunner:
         if value is None:
             reason = f"{dict(request.spec.params)} is not in the table"
             return TrialOutcome(request.trial, OutcomeKind.FAILED, reason=reason)
+        if self._checkpoints is not None:
+            self._checkpoints.save(request.spec.fingerprint, "best", {}, {})
         metrics = {"val_mpjpe_mm": value}
         observer.on_epoch(request.stage, EpochReport(request.trial, 1, metrics))
         return TrialOutcome(
@@ -73,10 +87,14 @@ class TableRunner:
         )
 
     def evaluate(
-        self, jobs: Sequence[tuple[TrialSpec, str]], *, split: str
-    ) -> list[dict[str, float]]:
+        self, jobs: Sequence[tuple[TrialSpec, str]], *, split: str, on_metrics: OnMetrics
+    ) -> None:
         assert split == "test"
-        return [{"mpjpe_mm": self.table[point_of(spec.params)]} for spec, _ in jobs]
+        for index, (spec, _) in enumerate(jobs):
+            if index == self.die_after_tests:
+                raise KeyboardInterrupt
+            self.tested += 1
+            on_metrics(index, {"mpjpe_mm": self.table[point_of(spec.params)]})
 
     def pretrain(
         self, spec: TrialSpec, on_epoch: Callable[[int, Mapping[str, float]], None]

@@ -115,21 +115,27 @@ def test_workers_see_no_tracking_server(make_runner: MakeRunner, tmp_path: Path)
     assert not [line for line in environment if line.startswith("MLFLOW_")]
 
 
-def test_checkpoints_are_evaluated_in_order(make_runner: MakeRunner, tmp_path: Path) -> None:
+def test_every_checkpoint_that_can_be_evaluated_is(
+    make_runner: MakeRunner, tmp_path: Path
+) -> None:
     runner = make_runner()
     seen = Recorder()
     requests = [request(trial, epochs=trial + 1) for trial in range(2)]
     runner.run(ListFeed(requests), seen)
     jobs = [(r.spec, str(seen.outcomes[r.trial].checkpoint)) for r in reversed(requests)]
 
-    assert runner.evaluate(jobs, split="test") == [
-        {"test_epochs": 2.0, "lr_p": 1.0},
-        {"test_epochs": 1.0, "lr_p": 0.0},
-    ]
-    assert runner.evaluate([], split="test") == []
     missing = str(tmp_path / "none.ckpt")
+    found: dict[int, dict[str, float]] = {}
     with pytest.raises(RunnerError, match=r"evaluate the checkpoint .*none\.ckpt: .*No such file"):
-        runner.evaluate([(requests[0].spec, missing)], split="test")
+        runner.evaluate(
+            [(requests[0].spec, missing), *jobs], split="test", on_metrics=found.__setitem__
+        )
+    assert found == {
+        1: {"test_epochs": 2.0, "lr_p": 1.0},
+        2: {"test_epochs": 1.0, "lr_p": 0.0},
+    }
+    runner.evaluate([], split="test", on_metrics=found.__setitem__)
+    assert len(found) == 2
 
 
 def test_a_trial_that_can_never_fit_is_refused_before_anything_runs(

@@ -116,10 +116,10 @@ def test_trials_go_on_in_another_run_and_are_evaluated(
         for epoch, record in enumerate(records, start=1):
             assert lasting(seen.metrics[trial, epoch]) == lasting(record["metrics"])
 
-    (result,) = runner.evaluate(
-        [(requests[0].spec, str(seen.outcomes[0].checkpoint))], split="test"
-    )
-    assert result == evaluate_checkpoint(
+    tested: dict[int, dict[str, float]] = {}
+    jobs = [(requests[0].spec, str(seen.outcomes[0].checkpoint))]
+    runner.evaluate(jobs, split="test", on_metrics=tested.__setitem__)
+    assert tested[0] == evaluate_checkpoint(
         configs[0],
         tiny_dataset,
         checkpoint=Path(expected[0][-1]["checkpoint"]),

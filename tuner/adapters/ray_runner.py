@@ -27,17 +27,17 @@ from tuner.adapters.ray_results import failure_reason, plain_text
 from tuner.adapters.ray_session import RaySession, changed_environment
 from tuner.adapters.ray_sharing import ClusterShare
 from tuner.adapters.ray_signals import SignalGuard
+from tuner.adapters.ray_tasks import metrics_of, result_of, wait_for
 from tuner.adapters.ray_upkeep import TendedScheduler
 from tuner.adapters.ray_watch import ClusterWatch
 from tuner.errors import ConfigurationError, RunInterruptedError, RunnerError
-from tuner.ports import FeedState, OnPretrainingEpoch, TrialFeed, TrialObserver
+from tuner.ports import FeedState, OnMetrics, OnPretrainingEpoch, TrialFeed, TrialObserver
 from tuner.records import TrialRequest, TrialSpec
 
 __all__ = ["RayTuneRunner"]
 
 logger = logging.getLogger(__name__)
 
-_POLL_S = 0.2
 _RESTARTS = 5
 """How often Tune may come down, with whatever it was that it did not expect, in one `run`."""
 
@@ -145,8 +145,8 @@ class RayTuneRunner:
             self._settle(bridge, guard, failure)
 
     def evaluate(
-        self, jobs: Sequence[tuple[TrialSpec, str]], *, split: str
-    ) -> list[dict[str, float]]:
+        self, jobs: Sequence[tuple[TrialSpec, str]], *, split: str, on_metrics: OnMetrics
+    ) -> None:
         """See `tuner.ports.TrialRunner`.
 
         Raises:
@@ -154,19 +154,28 @@ class RayTuneRunner:
             RunInterruptedError: After SIGINT or SIGTERM.
         """
         if not jobs:
-            return []
+            return
         self._open()
         task = self._task(self._trainable.evaluate_checkpoint)
+        failures: dict[int, RunnerError] = {}
         with SignalGuard() as guard:
-            futures = [
-                task.remote(self._config(spec), checkpoint, split, self._dataset_ref)
-                for spec, checkpoint in jobs
-            ]
-            _wait_for(futures, guard, "while evaluating; nothing is lost")
-            return [
-                _metrics_of(future, checkpoint)
-                for future, (_, checkpoint) in zip(futures, jobs, strict=True)
-            ]
+            jobs_of = {
+                task.remote(self._config(spec), checkpoint, split, self._dataset_ref): index
+                for index, (spec, checkpoint) in enumerate(jobs)
+            }
+
+            def take(future: Any) -> None:
+                index = jobs_of[future]
+                try:
+                    metrics = metrics_of(future, jobs[index][1])
+                except RunnerError as error:
+                    failures[index] = error
+                else:
+                    on_metrics(index, metrics)
+
+            wait_for(list(jobs_of), guard, "while evaluating; nothing is lost", done=take)
+        if failures:
+            raise failures[min(failures)]
 
     def pretrain(self, spec: TrialSpec, on_epoch: OnPretrainingEpoch) -> dict[str, Any]:
         """See `tuner.ports.TrialRunner`; a worker that dies is replaced, as for a trial."""
@@ -185,8 +194,8 @@ class RayTuneRunner:
             future = task.remote(config, self._dataset_ref)
             try:
                 ending = "in the pre-training, which goes on from its last epoch"
-                _wait_for([future], guard, ending, meanwhile=tell)
-                figures: dict[str, Any] = _result_of(future, "the pre-training failed")
+                wait_for([future], guard, ending, meanwhile=tell)
+                figures: dict[str, Any] = result_of(future, "the pre-training failed")
             finally:
                 tell()
             return figures
@@ -378,46 +387,6 @@ def _quiet_tune(pending: int) -> Iterator[None]:
         tune_logger.setLevel(level)
 
 
-def _wait_for(
-    futures: list[Any],
-    guard: SignalGuard,
-    interrupted: str,
-    *,
-    meanwhile: Callable[[], None] | None = None,
-) -> None:
-    """Wait for all tasks; call `meanwhile` every now and then."""
-    waiting = futures
-    while waiting:
-        if meanwhile is not None:
-            meanwhile()
-        if guard.signal_number is not None:
-            # Only what still runs: Ray 2.60 aborts the process when it is told to cancel a task
-            # whose answer is on its way.
-            _, running = ray.wait(waiting, num_returns=len(waiting), timeout=0)
-            for future in running:
-                ray.cancel(future)
-            raise RunInterruptedError(
-                guard.signal_number,
-                f"interrupted by {guard.signal_name} {interrupted}; give the same command again",
-            )
-        _, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=_POLL_S)
-
-
 def _everywhere(root: Path | str) -> str:
     """The name by which a worker, wherever its process stands, finds a folder or a URI."""
     return root if isinstance(root, str) else str(root.resolve())
-
-
-def _metrics_of(future: Any, checkpoint: str) -> dict[str, float]:
-    found = _result_of(future, f"cannot evaluate the checkpoint {checkpoint}")
-    for note in found["notes"]:
-        logger.warning("%s", note)
-    return {name: float(value) for name, value in found["metrics"].items()}
-
-
-def _result_of(future: Any, failure: str) -> Any:
-    try:
-        return ray.get(future)
-    except ray.exceptions.RayError as error:
-        reason = failure_reason(plain_text(str(error)))
-        raise RunnerError(f"{failure}: {reason}") from error

@@ -21,6 +21,7 @@ __all__ = [
     "OpenStage",
     "PlannedTrial",
     "Pretrain",
+    "ReleaseTrials",
     "RunTrials",
 ]
 
@@ -129,6 +130,15 @@ class EvaluateTrials:
 
 
 @dataclass(frozen=True)
+class ReleaseTrials:
+    """Remove what the first so many trials of a stage without a winner kept for later."""
+
+    stage: str
+    count: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class GiveUp:
     """No trial of the stage finished: stop, resumably."""
 
@@ -153,6 +163,7 @@ Action = (
     | CloseStage
     | KeepFact
     | EvaluateTrials
+    | ReleaseTrials
     | GiveUp
     | Finished
 )

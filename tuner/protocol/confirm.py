@@ -13,6 +13,7 @@ from tuner.protocol.actions import (
     GiveUp,
     KeepFact,
     OpenStage,
+    ReleaseTrials,
     RunTrials,
 )
 from tuner.protocol.generations import CONFIRM_STAGE
@@ -22,10 +23,14 @@ from tuner.protocol.selection import describe_failures, ranked_trials
 from tuner.protocol.stages import Protocol
 from tuner.records import StudyHistory, StudySpec, TrialRecord, TrialSpec, TrialState
 
-__all__ = ["CANDIDATES", "Candidate", "candidates", "confirm_action", "confirm_spec"]
+__all__ = ["CANDIDATES", "RELEASED", "Candidate", "candidates", "confirm_action", "confirm_spec"]
 
 CANDIDATES = "candidates"
 """Attribute of the study of repeats: which configurations are compared, and in which role."""
+
+RELEASED = "released"
+"""Attribute of the study of repeats: how many trials it had when their checkpoints were last
+gone through, with all of them tested."""
 
 
 @dataclass(frozen=True)
@@ -132,4 +137,7 @@ def _within(study: StudyHistory, wanted: list[TrialSpec]) -> Action | None:
     untested = tuple((CONFIRM_STAGE, t.number) for t in finished if t.test_metrics is None)
     if untested:
         return EvaluateTrials(untested, f"confirm: test metrics of {len(untested)} trainings")
+    count = len(study.trials)
+    if study.attributes.get(RELEASED) != count:
+        return ReleaseTrials(CONFIRM_STAGE, count, "confirm: every training is tested")
     return None

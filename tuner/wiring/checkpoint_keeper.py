@@ -21,8 +21,10 @@ __all__ = ["RunCheckpoints", "keeper_of"]
 logger = logging.getLogger(__name__)
 
 NO_WAY_ON = (OutcomeKind.STOPPED_EARLY, OutcomeKind.INVALID_METRIC)
-"""Ends after which a trial is never taken up again. One that failed may be: where a whole stage
-failed, the command that is repeated tries its trials once more, from their last checkpoints."""
+"""Ends after which a training never goes on. A repeat that confirms a choice and failed may: its
+seed is given, so that it goes on from its last checkpoint when its stage is tried once more. The
+other stages are tried once more with other seeds, by which what was no number once need not be so
+again; what their failed trials left goes when the stage is closed."""
 
 
 def keeper_of(config: GreedyConfig, locations: Locations, store: StudyStore) -> RunCheckpoints:
@@ -57,7 +59,7 @@ class RunCheckpoints:
         if outcome.kind in NO_WAY_ON:
             self._remove(self._checkpoints.drop_state, spec.fingerprint)
 
-    def stage_closed(self, trials: Sequence[TrialRecord], winner: int) -> None:
+    def stage_closed(self, trials: Sequence[TrialRecord], winner: int | None) -> None:
         """See `CheckpointKeeper`."""
         own = [trial for trial in trials if trial.imported_from is None]
         finished = {t.spec.fingerprint for t in own if t.state is TrialState.FINISHED}
@@ -66,7 +68,7 @@ class RunCheckpoints:
             self._remove(self._checkpoints.drop_state, fingerprint)
         if self._keep == "all":
             return
-        won = {trials[winner].spec.fingerprint}
+        won = set() if winner is None else {trials[winner].spec.fingerprint}
         try:
             won |= set(self._winners())
         except StoreError as error:

@@ -10,11 +10,15 @@ import pytest
 from tests.fakes.table_runner import TableRunner, point_of
 from tests.tuner.protocol.bowl import bowl_protocol, bowl_runner, check_every_death, studies
 from tests.tuner.protocol.test_greedy import ALL_ALPHA, World, grids, table
-from tuner.errors import RunFailedError
-from tuner.protocol.confirm import CANDIDATES
+from tuner.engine import check_run
+from tuner.errors import ConfigurationError, RunFailedError
+from tuner.protocol.actions import ReleaseTrials
+from tuner.protocol.confirm import CANDIDATES, RELEASED
+from tuner.protocol.greedy import next_action
 from tuner.protocol.seeds import trial_seed
 from tuner.protocol.stages import Protocol, build_greedy_protocol
 from tuner.records import TrialOutcome, TrialRequest, TrialSpec, TrialState
+from tuner.wiring.checkpoint_keeper import RunCheckpoints
 
 STAGE = "4-confirm"
 
@@ -138,6 +142,56 @@ def test_a_confirmation_killed_at_any_write_ends_like_an_undisturbed_one(tmp_pat
         world.run(chosen, runner)
 
     check_every_death(tmp_path, story, chosen, least=20)
+
+
+def test_a_test_that_is_done_is_not_done_again(world: World) -> None:
+    chosen = table_protocol(confirm_seeds=3)
+    killed = TableRunner(table())
+    killed.die_after_tests = 7
+    with pytest.raises(KeyboardInterrupt):
+        world.run(chosen, killed)
+    again = TableRunner(table())
+    world.run(chosen, again)
+    assert (killed.tested, again.tested) == (2 + 7, 2)
+    assert again.trained == []
+
+
+def test_repeats_keep_no_checkpoints_once_they_are_tested(world: World) -> None:
+    chosen = table_protocol(confirm_seeds=2)
+    root = world.folder / "checkpoints"
+    world.keeper = RunCheckpoints(root, keep="winners", store=world.store, run="run")
+    runner = TableRunner(table(), checkpoint_root=root)
+    world.run(chosen, runner)
+    found = studies(world, chosen)
+    kept = {path.name for path in root.iterdir()}
+    assert {t.spec.fingerprint for t in found[STAGE].trials}.isdisjoint(kept)
+    last = found["3-alpha"]
+    assert last.result is not None
+    winner = last.trials[last.result.winner]
+    assert winner.spec.fingerprint in kept
+    # killed before it was known to be done; then more seeds
+    world.store.annotate("run/4-confirm", RELEASED, 0)
+    assert isinstance(next_action(chosen, studies(world, chosen)), ReleaseTrials)
+    chosen = table_protocol(confirm_seeds=3)
+    world.run(chosen, runner)
+    assert {path.name for path in root.iterdir()} == kept
+
+
+@pytest.mark.parametrize(
+    ("options", "option"),
+    [({"confirm_seeds": 2}, "--confirm-seeds"), ({"check": 4}, "--check")],
+)
+def test_a_stage_with_open_trials_is_not_left_out(
+    world: World, options: dict[str, Any], option: str
+) -> None:
+    chosen = bowl_protocol(**options)
+    world.run(bowl_protocol(), bowl_runner())
+    with pytest.raises(KeyboardInterrupt):
+        world.run(chosen, bowl_runner(die_after=1))
+    with pytest.raises(ConfigurationError, match=f"are open, and without {option} nobody ends"):
+        check_run(bowl_protocol(), world.store)
+    world.run(chosen, bowl_runner())
+    check_run(bowl_protocol(), world.store)
 
 
 def test_the_baseline_alone_can_be_the_only_other_candidate(world: World) -> None:

@@ -19,7 +19,7 @@ from tuner.adapters.optuna_store import OptunaStudyStore
 from tuner.cache import TrialCache
 from tuner.engine import Ports, check_run, run_protocol
 from tuner.errors import DefinitionMismatchError, RunFailedError, StoreError
-from tuner.ports import RunInfo, Sampler
+from tuner.ports import CheckpointKeeper, RunInfo, Sampler
 from tuner.protocol.actions import AskTrials, Finished, RunTrials
 from tuner.protocol.greedy import next_action, study_spec
 from tuner.protocol.stages import Protocol, SamplerKind, build_greedy_protocol
@@ -79,6 +79,7 @@ class World:
         self.listener = RecordingListener()
         self.folder = folder
         self.cached = False
+        self.keeper: CheckpointKeeper | None = None
 
     def run(self, chosen: Protocol, runner: TableRunner) -> None:
         def sampler_for(stage: str) -> Sampler:
@@ -87,7 +88,15 @@ class World:
         tracker = JsonlTracker(self.folder / "tracking.jsonl")
         tracker.start_run(RunInfo(run="run", tags={}, params={}, dataset={}))
         cache = TrialCache(self.store, chosen.run) if self.cached else None
-        ports = Ports(self.store, runner, tracker, self.listener, sampler_for, cache)
+        ports = Ports(
+            self.store,
+            runner,
+            tracker,
+            self.listener,
+            sampler_for,
+            cache,
+            keeper=self.keeper,
+        )
         try:
             run_protocol(chosen, ports)
         finally:
