@@ -26,6 +26,7 @@ from tuner.wiring.environment import describe_environment, flatten
 from tuner.wiring.model_name import model_name
 from tuner.wiring.plan import Plan
 from tuner.wiring.stores import open_tracker
+from tuner.wiring.writing import writing
 
 __all__ = [
     "EXAMPLE_POSES",
@@ -74,8 +75,15 @@ class TrackedRun:
     verdicts: dict[str, str] = field(default_factory=dict)
 
     def finish(self, summary: RunSummary, histories: Mapping[str, StudyHistory]) -> None:
-        """Write the report, attach it, hand the winner over to the model registry."""
-        for path in write_report(summary, histories, self.folder / "report"):
+        """Write the report, attach it, hand the winner over to the model registry.
+
+        Raises:
+            RunFailedError: If the report cannot be written.
+        """
+        folder = self.folder / "report"
+        with writing(folder):
+            written = write_report(summary, histories, folder)
+        for path in written:
             inside = path.parent.relative_to(self.folder)
             self.tracker.log_artifact(str(path), folder=str(inside))
         self._register_winner(histories)
@@ -271,7 +279,12 @@ def _facts(plan: Plan) -> dict[str, dict[str, Any]]:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> Path:
-    """Write a file as a whole or not at all."""
+    """Write a file as a whole or not at all.
+
+    Raises:
+        RunFailedError: If it cannot be written.
+    """
     part = path.with_suffix(".part")
-    part.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    return part.replace(path)
+    with writing(path):
+        part.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        return part.replace(path)
