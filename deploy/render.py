@@ -79,6 +79,13 @@ class Shared(_Strict):
     storage_class: str
 
 
+class Checkpoints(_Strict):
+    """What lets head and workers into the store of the checkpoints, where that is S3."""
+
+    secret: str
+    env_file: str = Field(pattern=r"^(/.*)?$")
+
+
 class Kubernetes(_Strict):
     """Names within the Kubernetes cluster."""
 
@@ -123,6 +130,7 @@ class Settings(_Strict):
     head: Node
     workers: Workers
     shared: Shared
+    checkpoints: Checkpoints
     kubernetes: Kubernetes
     compose: Compose
     machines: Machines

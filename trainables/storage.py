@@ -17,6 +17,7 @@ from trainables.errors import CheckpointError, StorageFullError
 __all__ = [
     "FolderStorage",
     "Storage",
+    "check_shared",
     "check_writable",
     "file_exists",
     "is_remote",
@@ -125,6 +126,31 @@ def check_writable(root: Path | str) -> None:
     if found != content:
         raise CheckpointError(f"{storage.location(name)} reads back as something else")
     _check_absence(storage, name)
+
+
+def check_shared(root: str, name: str, content: bytes) -> str | None:
+    """See, on another machine than the one that wrote a file, that the root is the same there.
+
+    Args:
+        root: The root, as the other machine names it.
+        name: The file.
+        content: What was written.
+
+    Returns:
+        What is wrong; None if the file is seen, and others can be written.
+    """
+    try:
+        storage = open_storage(root)
+        if storage.read(name) == content:
+            check_writable(root)
+            return None
+    except FileNotFoundError:
+        pass
+    except CheckpointError as error:
+        return str(error)
+    except OSError as error:
+        return f"cannot read {root}: {error.strerror or error}"
+    return f"{root} there is not what it is here: a file written here is not seen there"
 
 
 def _check_absence(storage: Storage, name: str) -> None:

@@ -83,6 +83,7 @@ def test_a_stale_file_is_noticed(render: ModuleType, tmp_path: Path) -> None:
         ("replicas: 2", "replica: 2", r"workers\.replicas.*workers\.replica: Extra"),
         ("gpus: 0 ", "gpus: -1 ", r"workers\.gpus: .*greater than or equal to 0"),
         ("path: /shared", "path: shared", r"shared\.path: .*pattern"),
+        ('env_file: "" ', "env_file: x", r"checkpoints\.env_file: .*pattern"),
     ],
 )
 def test_mistakes_in_the_settings_are_named(
@@ -112,6 +113,24 @@ def test_gpus_in_the_settings_reach_every_manifest(render: ModuleType) -> None:
         "--gpus=all" in yaml.safe_load(files["ray-cluster.yaml"])["docker"]["worker_run_options"]
     )
     assert "#SBATCH --gpus-per-node=4\n" in files["slurm/greedy.sbatch"]
+
+
+def test_a_file_with_the_checkpoints_variables_reaches_head_and_workers(
+    render: ModuleType,
+) -> None:
+    values = yaml.safe_load((DEPLOY / "settings.yaml").read_text())
+    assert "env-file" not in (DEPLOY / "ray-cluster.yaml").read_text()
+    assert "env_file" not in (DEPLOY / "docker-compose.yaml").read_text()
+    values["checkpoints"] = {"secret": "mine", "env_file": "/etc/tuner/checkpoints.env"}
+    files = render.render_all(render.Settings.model_validate(values))
+
+    services = yaml.safe_load(files["docker-compose.yaml"])["services"]
+    given = {name: service.get("env_file") for name, service in services.items()}
+    assert {name for name, file in given.items() if file} == {"ray-head", "ray-worker"}
+    assert given["ray-worker"] == ["/etc/tuner/checkpoints.env"]
+    options = yaml.safe_load(files["ray-cluster.yaml"])["docker"]["run_options"]
+    assert "--env-file=/etc/tuner/checkpoints.env" in options
+    assert files["kuberay/rayjob.yaml"].count("name: mine\n") == 2
 
 
 # Published schemas
@@ -218,13 +237,16 @@ def assert_unprivileged(container: Mapping[str, Any]) -> None:
     assert security["seccompProfile"] == {"type": "RuntimeDefault"}
 
 
-def test_only_the_head_gets_the_stores_secrets_and_all_share_the_storage(
+def test_only_the_head_gets_the_stores_secrets_and_all_reach_the_checkpoints(
     cluster_spec: dict[str, Any],
 ) -> None:
     head, *workers = [pod["containers"][0] for pod in pod_specs(cluster_spec)]
+    stores = {"secretRef": {"name": "tuner-stores", "optional": True}}
+    checkpoints = {"secretRef": {"name": "tuner-checkpoints", "optional": True}}
 
-    assert head["envFrom"][0]["secretRef"]["name"] == "tuner-stores"
-    assert all("envFrom" not in worker for worker in workers)
+    assert workers
+    assert head["envFrom"] == [stores, checkpoints]
+    assert all(worker["envFrom"] == [checkpoints] for worker in workers)
     for pod in pod_specs(cluster_spec):
         claims = [v["persistentVolumeClaim"]["claimName"] for v in pod["volumes"][:1]]
         assert claims == [load("kuberay/shared-storage.yaml")["metadata"]["name"]]

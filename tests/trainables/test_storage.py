@@ -11,6 +11,7 @@ import pytest
 from trainables.errors import CheckpointError, StorageFullError
 from trainables.storage import (
     FolderStorage,
+    check_shared,
     check_writable,
     file_exists,
     is_remote,
@@ -103,3 +104,18 @@ def test_a_root_that_tells_nothing_of_what_is_not_there_is_refused(
     monkeypatch.setattr(FolderStorage, "read", forbid)
     with pytest.raises(CheckpointError, match=r"ACCESS_DENIED; .*grant s3:ListBucket on it"):
         check_writable(tmp_path)
+
+
+def test_a_root_is_shared_if_what_was_written_elsewhere_is_seen_and_more_can_be(
+    tmp_path: Path,
+) -> None:
+    there = tmp_path / "there"
+    FolderStorage(there).write(".seen", b"1")
+    assert check_shared(str(there), ".seen", b"1") is None
+    assert [path.name for path in there.iterdir()] == [".seen"]
+    for name, content in ((".seen", b"2"), (".other", b"1")):
+        fault = check_shared(str(there), name, content)
+        assert fault is not None
+        assert fault.startswith(f"{there} there is not what it is here")
+    assert not (tmp_path / "nowhere").exists()
+    assert "is neither" in str(check_shared("gs://bucket", ".seen", b"1"))

@@ -27,6 +27,7 @@ from tuner.reports.run_summary import RunSummary
 from tuner.reports.summary import DATA_NOTES, RUN_CONFIG
 from tuner.settings import Locations
 from tuner.wiring.checkpoint_keeper import keeper_of
+from tuner.wiring.checkpoint_nodes import check_root_on_nodes
 from tuner.wiring.checkpoints import check_checkpoint_root, checkpoint_root, pretraining_root
 from tuner.wiring.driving import DRIVER_ATTEMPT, Driving, driving
 from tuner.wiring.lock import driver_lock
@@ -144,6 +145,8 @@ def _bring_to_end(
 def _runner(plan: Plan, locations: Locations, session: RaySession) -> RayTuneRunner:
     config = plan.config
     folder = locations.run_folder(plan.protocol.run)
+    placement = placement_of(config, session)
+    check_root_on_nodes(config, locations, session, placement)
     return RayTuneRunner(
         trainable=SealTrainable,
         dataset=plan.dataset,
@@ -151,7 +154,7 @@ def _runner(plan: Plan, locations: Locations, session: RaySession) -> RayTuneRun
         pretraining_root=pretraining_root(config, locations),
         scratch=folder / "scratch",
         max_concurrent=config.max_concurrent,
-        placement=placement_of(config, session),
+        placement=placement,
         max_failures=config.max_failures,
         threads=max(1, int(config.cpus_per_trial)),
         session=session,
