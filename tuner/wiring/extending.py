@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tuner.errors import ConfigurationError
 from tuner.ports import StudyStore
+from tuner.protocol.actions import Finished
 from tuner.protocol.extensions import extensions, new_extension
 from tuner.protocol.generations import (
     EXTENSIONS,
@@ -16,10 +17,12 @@ from tuner.protocol.generations import (
     stage_key,
     stage_name,
 )
+from tuner.protocol.greedy import next_action
+from tuner.protocol.stages import Protocol
 from tuner.records import StudyHistory, TrialState
 from tuner.wiring.stores import load_studies
 
-__all__ = ["ExtensionRequest", "check_extension", "write_extension"]
+__all__ = ["ExtensionRequest", "check_extension", "check_through", "write_extension"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,30 @@ def check_extension(store: StudyStore, request: ExtensionRequest) -> StudyHistor
             f"({', '.join(ranges)}), which is trained; start another run with a wider --space"
         )
     return study
+
+
+def check_through(
+    protocol: Protocol, history: Mapping[str, StudyHistory], *, reported: bool
+) -> None:
+    """See that nothing is left to do of a run, so that a repeated command adds nothing twice.
+
+    Args:
+        protocol: The stages of the run.
+        history: What the study store holds for them.
+        reported: Whether its report is written.
+
+    Raises:
+        ConfigurationError: If something is left to do.
+    """
+    action = next_action(protocol, history)
+    finished = isinstance(action, Finished)
+    if finished and reported:
+        return
+    left = "its report is still to be written" if finished else action.reason
+    raise ConfigurationError(
+        f"run {protocol.run!r} is not through yet ({left}); "
+        f"go on with it first: tuner runs resume {protocol.run}"
+    )
 
 
 def write_extension(store: StudyStore, request: ExtensionRequest) -> None:

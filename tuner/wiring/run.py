@@ -30,6 +30,7 @@ from tuner.wiring.checkpoint_keeper import keeper_of
 from tuner.wiring.checkpoint_nodes import check_root_on_nodes
 from tuner.wiring.checkpoints import check_checkpoint_root, checkpoint_root, pretraining_root
 from tuner.wiring.driving import DRIVER_ATTEMPT, Driving, driving
+from tuner.wiring.extending import check_through
 from tuner.wiring.lock import driver_lock
 from tuner.wiring.placement import placement_of
 from tuner.wiring.plan import Plan, plan_greedy
@@ -65,7 +66,8 @@ def run_greedy(
         locations: Where everything is kept.
         listener: Who is told how the run proceeds.
         resume: Whether a run of this name may or must exist.
-        prepare: Changes a run in the store before it goes on, while no other driver has it.
+        prepare: Changes a run in the store before it goes on, while no other driver has it; the
+            run must be through with everything else.
 
     Raises:
         ConfigurationError: If anything that was asked for is wrong; nothing was written.
@@ -80,9 +82,11 @@ def run_greedy(
         raise ConfigurationError(f"--resume must: there is no run {config.run_name!r} yet")
     plan = plan_greedy(config)
     with terminable(), closing(RaySession(config.address)) as session:
-        if new:
+        if prepare is not None:
+            _check_through(plan, open_store(locations))
+        if new or prepare is not None:  # what is refused is refused before anything is written
             check_checkpoint_root(config)
-            placement_of(config, session)  # what Ray refuses is refused before a file is made
+            placement_of(config, session)
         store = open_store(locations)
         history = check_run(plan.protocol, store)
         _check_resume(plan.protocol.run, bool(history), resume)
@@ -92,6 +96,7 @@ def run_greedy(
             driving(locations, run, store, listener, patience_s=patience_s) as drive,
         ):
             if prepare is not None:
+                _check_through(plan, drive.store)  # another driver may have been there meanwhile
                 prepare(drive.store)
             _bring_to_end(plan, locations, drive, listener, session)
             return summarise_run(locations, drive.store, run)
@@ -131,15 +136,26 @@ def _bring_to_end(
                 pruner_for=_pruner_for(plan),
             )
             run_protocol(plan.protocol, ports)
-    elif history[plan.protocol.stages[0].name].attributes.get(REPORTED) != report_digest(
-        load_histories(store, plan.protocol.run)
-    ):
+    elif not _is_reported(plan, store, history):
         with _shown(plan, locations, drive, listener):
             listener.on_message("everything is done; its report is still to be written")
     else:
         folder = locations.run_folder(plan.protocol.run)
         tracker = deliver_spooled(locations, folder, listener)
         _keep_tracking_ids(plan, store, tracker)
+
+
+def _check_through(plan: Plan, store: StudyStore) -> None:
+    history = check_run(plan.protocol, store)
+    reported = _is_reported(plan, store, history)
+    check_through(plan.protocol, history, reported=reported)
+
+
+def _is_reported(plan: Plan, store: StudyStore, history: Mapping[str, StudyHistory]) -> bool:
+    """Whether the last report says all that the store holds."""
+    first = history.get(plan.protocol.stages[0].name)
+    kept = None if first is None else first.attributes.get(REPORTED)
+    return kept == report_digest(load_histories(store, plan.protocol.run))
 
 
 def _runner(plan: Plan, locations: Locations, session: RaySession) -> RayTuneRunner:
@@ -156,7 +172,7 @@ def _runner(plan: Plan, locations: Locations, session: RaySession) -> RayTuneRun
         max_concurrent=config.max_concurrent,
         placement=placement,
         max_failures=config.max_failures,
-        threads=max(1, int(config.cpus_per_trial)),
+        interrupt_grace_s=config.interrupt_grace_s,
         session=session,
     )
 
