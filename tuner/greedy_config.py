@@ -27,7 +27,7 @@ class TrialResources(BaseModel):
     """What a trial holds while it trains.
 
     Attributes:
-        cpus: CPUs; None for `cpus_per_trial`.
+        cpus: CPUs, as many threads; None for `cpus_per_trial`.
         gpus: GPUs, or a fraction of one; None for `gpus_per_trial`.
     """
 
@@ -62,9 +62,11 @@ class GreedyConfig(TrainingOptions):
         store_patience_s: How long to wait for a study store that is down, seconds.
         address: Ray cluster: `local`, `auto`, or an address.
         max_concurrent: Upper bound of trials at a time; None for what fits.
-        cpus_per_trial: CPUs that a trial holds.
+        cpus_per_trial: CPUs that a trial holds; it computes with a thread for each whole one.
         gpus_per_trial: GPUs (or a fraction) that a trial holds; None for 1 where there are any.
         max_failures: Retries of a trial whose worker died.
+        interrupt_grace_s: How long running epochs may still take after SIGINT or SIGTERM, seconds;
+            None for 10 after SIGINT and 1 after SIGTERM.
         stage_resources: CPUs and GPUs of a trial where a stage needs others: by the stage's key
             in the search space (`lr_p`, `lr_l`, `alpha`), or `confirm`, `check`.
         node_labels: Labels that a node must have to run trials (`ray start --labels`).
@@ -90,6 +92,7 @@ class GreedyConfig(TrainingOptions):
     cpus_per_trial: float = Field(default=1.0, gt=0)
     gpus_per_trial: float | None = Field(default=None, ge=0)
     max_failures: int = Field(default=3, ge=0)
+    interrupt_grace_s: float | None = Field(default=None, ge=0)
     stage_resources: dict[str, TrialResources] = Field(default_factory=dict)
     node_labels: dict[str, str] = Field(default_factory=dict)
 

@@ -106,6 +106,13 @@ def test_an_error_of_the_caller_stops_the_run_and_comes_back_unchanged(
     assert ray.available_resources()["CPU"] == 2.0, "no worker is left"
 
 
+def test_a_trial_computes_with_the_cpus_that_its_stage_holds(make_runner: MakeRunner) -> None:
+    seen = Recorder()
+    placement = Placement(Slot(1.0), {"lr_p": Slot(2.0)})
+    make_runner(placement=placement).run(ListFeed([request(0)]), seen)
+    assert {metrics["threads"] for metrics in seen.metrics.values()} == {2.0}
+
+
 def test_workers_see_no_tracking_server(make_runner: MakeRunner, tmp_path: Path) -> None:
     # the driver had MLFLOW_TRACKING_URI set when it started this Ray, see `local_ray`
     make_runner().run(ListFeed([request(0, "environment", epochs=1)]), Recorder())

@@ -17,6 +17,19 @@ def test_true_is_no_number(name: str) -> None:
         parse_greedy_config({"backbone": "videopose", name: True})
 
 
+@pytest.mark.parametrize("seconds", [-1.0, float("inf")])
+def test_a_grace_that_makes_no_sense_is_refused(seconds: float) -> None:
+    with pytest.raises(ConfigurationError, match=r"--interrupt-grace-s = .*: Input should be"):
+        parse_greedy_config({"backbone": "videopose", "interrupt_grace_s": seconds})
+
+
+def test_a_grace_does_not_change_the_name_of_a_run() -> None:
+    plain = parse_greedy_config({"backbone": "videopose"})
+    patient = parse_greedy_config({"backbone": "videopose", "interrupt_grace_s": 60})
+    assert patient.interrupt_grace_s == 60.0
+    assert patient.run_name == plain.run_name
+
+
 @pytest.mark.parametrize(
     "root",
     ["s3://user:hunter2@bucket/x", "s3://bucket/x?secret_key=hunter2", "gs://hunter2/x", "s3://"],

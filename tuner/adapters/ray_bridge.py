@@ -126,7 +126,7 @@ class TrialBridge:
             self._interrupted_s = time.monotonic()
             if waiting:
                 logger.warning(
-                    "interrupted: waiting for the running epochs of %d trials, at most %.0f s; "
+                    "interrupted: waiting for the running epochs of %d trials, at most %g s; "
                     "interrupt once more to leave at once",
                     len(waiting),
                     grace_s,

@@ -35,6 +35,11 @@ class Slot:
         """Accelerators held, or CPUs where there are none."""
         return self.gpus or self.cpus
 
+    @property
+    def threads(self) -> int:
+        """Threads of a trial: one for each whole CPU, and one at least."""
+        return max(1, int(self.cpus + _ROUNDING))
+
     def __str__(self) -> str:
         return f"{self.cpus:g} CPUs and {self.gpus:g} GPUs"
 

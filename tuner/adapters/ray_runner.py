@@ -7,12 +7,12 @@ the two drift apart when a driver is killed.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,14 +21,13 @@ import ray
 from ray import tune
 
 from tuner.adapters.ray_bridge import TrialBridge
-from tuner.adapters.ray_hooks import AbortStopper, FeedSearcher, ObserverCallback
+from tuner.adapters.ray_experiment import build_tuner, quiet_tune
 from tuner.adapters.ray_placement import Placement, Slot
 from tuner.adapters.ray_results import failure_reason, plain_text
-from tuner.adapters.ray_session import RaySession, changed_environment
+from tuner.adapters.ray_session import RaySession
 from tuner.adapters.ray_sharing import ClusterShare
 from tuner.adapters.ray_signals import SignalGuard
 from tuner.adapters.ray_tasks import metrics_of, result_of, wait_for
-from tuner.adapters.ray_upkeep import TendedScheduler
 from tuner.adapters.ray_watch import ClusterWatch
 from tuner.errors import ConfigurationError, RunInterruptedError, RunnerError
 from tuner.ports import FeedState, OnMetrics, OnPretrainingEpoch, TrialFeed, TrialObserver
@@ -64,8 +63,9 @@ class RayTuneRunner:
         placement: What the trials of each stage hold, and which nodes may run them.
         max_failures: How often a trial whose worker raised or died is tried again; a lost node
             does not count.
-        threads: Torch's threads per trial; results repeat for the same number of them.
         device: `auto`, `cpu` or `cuda`.
+        interrupt_grace_s: How long running epochs may still take after SIGINT or SIGTERM, seconds;
+            None for what `SignalGuard` thinks right.
         session: The connection to Ray; None to start it, or join it, as `auto` does.
 
     Raises:
@@ -83,8 +83,8 @@ class RayTuneRunner:
         max_concurrent: int | None = None,
         placement: Placement | None = None,
         max_failures: int = 2,
-        threads: int = 1,
         device: str = "auto",
+        interrupt_grace_s: float | None = None,
         session: RaySession | None = None,
     ) -> None:
         self._trainable = trainable
@@ -95,8 +95,8 @@ class RayTuneRunner:
         self._max_concurrent = max_concurrent
         self._placement = placement or Placement()
         self._max_failures = max_failures
-        self._threads = threads
         self._device = device
+        self._interrupt_grace_s = interrupt_grace_s
         self._session = session or RaySession("auto")
         self._dataset_ref: Any = None
         self._prepared: Any = None
@@ -128,7 +128,7 @@ class RayTuneRunner:
                 raise RunnerError("the feed waits for a trial to end, but none is running")
             return
         slot = self._placement.of(first.stage)
-        with SignalGuard() as guard:
+        with SignalGuard(grace_s=self._interrupt_grace_s) as guard:
             bridge = TrialBridge(
                 _Begun(first, feed),
                 observer,
@@ -156,11 +156,11 @@ class RayTuneRunner:
         if not jobs:
             return
         self._open()
-        task = self._task(self._trainable.evaluate_checkpoint)
+        task, slot = self._task(self._trainable.evaluate_checkpoint), self._placement.slot
         failures: dict[int, RunnerError] = {}
         with SignalGuard() as guard:
             jobs_of = {
-                task.remote(self._config(spec), checkpoint, split, self._dataset_ref): index
+                task.remote(self._config(spec, slot), checkpoint, split, self._dataset_ref): index
                 for index, (spec, checkpoint) in enumerate(jobs)
             }
 
@@ -180,7 +180,7 @@ class RayTuneRunner:
     def pretrain(self, spec: TrialSpec, on_epoch: OnPretrainingEpoch) -> dict[str, Any]:
         """See `tuner.ports.TrialRunner`; a worker that dies is replaced, as for a trial."""
         self._open()
-        config = self._config(spec)
+        config = self._config(spec, self._placement.slot)
         watch = self._trainable.watch_pretraining(config)
 
         def tell(*, earlier: bool = False) -> None:
@@ -207,8 +207,6 @@ class RayTuneRunner:
         faults += self._placement.faults()
         if self._max_failures < 0:
             faults.append(f"max_failures is {self._max_failures}; give 0 or more")
-        if self._threads < 1:
-            faults.append(f"threads is {self._threads}; give 1 or more")
         if self._device not in {"auto", "cpu", "cuda"}:
             faults.append(f"device is {self._device!r}; give auto, cpu or cuda")
         if faults:
@@ -231,7 +229,7 @@ class RayTuneRunner:
             asked=self._max_concurrent,
             fits=self._session.fitting(slot, self._placement.labels),
             wanted=lambda: bridge.wanted,
-            share=None if self._session.private else ClusterShare(),
+            share=None if self._session.private else ClusterShare(str(self._scratch)),
         )
 
     def _placed(self, slot: Slot) -> Any:
@@ -251,19 +249,19 @@ class RayTuneRunner:
             max_retries=self._max_failures,
         )(function)
 
-    def _config(self, spec: TrialSpec) -> dict[str, Any]:
+    def _config(self, spec: TrialSpec, slot: Slot) -> dict[str, Any]:
         return {
             "training": spec.training_config(),
             "fingerprint": spec.fingerprint,
             "checkpoint_root": self._checkpoint_root,
             "pretraining_root": self._pretraining_root,
-            "threads": self._threads,
+            "threads": slot.threads,
             "device": self._device,
         }
 
-    def _request_config(self, request: TrialRequest) -> dict[str, Any]:
+    def _request_config(self, request: TrialRequest, *, slot: Slot) -> dict[str, Any]:
         return {
-            **self._config(request.spec),
+            **self._config(request.spec, slot),
             "stage": request.stage,
             "trial": request.trial,
         }
@@ -285,9 +283,9 @@ class RayTuneRunner:
         """Run one experiment; return what Tune itself raised, if it did."""
         folder = self._scratch / f"ray-{uuid.uuid4().hex[:8]}"
         try:
-            with _quiet_tune(watch.limit()):
-                trainable = self._placed(slot)
-                _tuner(trainable, bridge, self._request_config, folder, watch).fit()
+            to_config = partial(self._request_config, slot=slot)
+            with quiet_tune(watch.limit()):
+                build_tuner(self._placed(slot), bridge, to_config, folder, watch).fit()
         except Exception as error:  # noqa: BLE001 - Tune raises anything; see `_settle`
             return error
         finally:
@@ -325,66 +323,6 @@ class _Begun:
             return self.rest.next_request()
         request, self.first = self.first, None
         return request
-
-
-def _tuner(
-    trainable: Any,
-    bridge: TrialBridge,
-    to_config: Callable[[TrialRequest], dict[str, Any]],
-    folder: Path,
-    watch: ClusterWatch,
-) -> Any:
-    callback = ObserverCallback(bridge)
-    return tune.Tuner(
-        trainable,
-        tune_config=tune.TuneConfig(
-            search_alg=FeedSearcher(bridge, to_config),
-            scheduler=TendedScheduler(bridge, watch.limit),
-            num_samples=-1,
-            reuse_actors=True,
-            # Tune's own names hold the hyperparameters
-            trial_name_creator=_short_name,
-            trial_dirname_creator=_short_name,
-        ),
-        run_config=tune.RunConfig(
-            name=folder.name,
-            storage_path=str(folder.parent),
-            failure_config=tune.FailureConfig(max_failures=0),
-            checkpoint_config=tune.CheckpointConfig(
-                checkpoint_frequency=0, checkpoint_at_end=False
-            ),
-            stop=AbortStopper(bridge, callback),
-            callbacks=[callback],
-            verbose=0,
-        ),
-    )
-
-
-def _short_name(trial: Any) -> str:
-    return str(trial.trial_id)
-
-
-@contextlib.contextmanager
-def _quiet_tune(pending: int) -> Iterator[None]:
-    """Keep Tune from logging, saving and handling signals; let it start `pending` workers."""
-    settings = {
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-        "TUNE_DISABLE_SIGINT_HANDLER": "1",
-        "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),
-        "TUNE_MAX_PENDING_TRIALS_PG": str(pending),
-        "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-        "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-        # the newer output prints a table at any verbosity; standard output is not Tune's
-        "RAY_AIR_NEW_OUTPUT": "0",
-    }
-    tune_logger = logging.getLogger("ray.tune")
-    level = tune_logger.level
-    tune_logger.setLevel(logging.CRITICAL)
-    try:
-        with changed_environment(settings):
-            yield
-    finally:
-        tune_logger.setLevel(level)
 
 
 def _everywhere(root: Path | str) -> str:

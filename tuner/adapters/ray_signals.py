@@ -10,7 +10,10 @@ from typing import Any, Self
 __all__ = ["SignalGuard", "pending_signal"]
 
 INTERRUPT_GRACE_S = 10.0
-"""How long a user's Ctrl-C lets running epochs go on."""
+"""How long a user's Ctrl-C lets running epochs go on, if nobody says otherwise."""
+
+TERMINATE_GRACE_S = 1.0
+"""The same for SIGTERM: a Ray job that is stopped is killed after 3 s."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Tune installs a handler for SIGUSR1 and leaves it behind
@@ -32,10 +35,15 @@ class SignalGuard:
     A second signal goes to whoever handled it before, so that a user can always leave. Ray
     installs a handler of its own for SIGTERM when it starts: enter the guard after that. Outside
     the main thread, where Python allows no handlers, the guard does nothing.
+
+    Args:
+        grace_s: How long running epochs may still take after either, seconds; None for 10 s after
+            SIGINT and 1 s after SIGTERM.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, grace_s: float | None = None) -> None:
         self.signal_number: int | None = None
+        self._grace_s = grace_s
         self._earlier: dict[int, Any] = {}
 
     @property
@@ -45,8 +53,10 @@ class SignalGuard:
 
     @property
     def grace_s(self) -> float:
-        """Seconds that running epochs may still take; none after SIGTERM, before a kill."""
-        return INTERRUPT_GRACE_S if self.signal_number == signal.SIGINT else 0.0
+        """Seconds that running epochs may still take."""
+        if self._grace_s is not None:
+            return self._grace_s
+        return INTERRUPT_GRACE_S if self.signal_number == signal.SIGINT else TERMINATE_GRACE_S
 
     @property
     def signal_name(self) -> str:

@@ -148,6 +148,10 @@ def greedy(
         float | None,
         option("--gpus-per-trial", "GPUs per trial [default: 1 where there are any].", WORKERS),
     ] = None,
+    interrupt_grace_s: Annotated[
+        float | None,
+        option("--interrupt-grace-s", "For running epochs, after a signal, seconds.", WORKERS),
+    ] = None,
     config: ConfigOption = None,
     dry_run: Annotated[
         bool, option("--dry-run", "Print the plan and its cost; write nothing.", OUTPUT)
@@ -181,6 +185,7 @@ def greedy(
         "max_concurrent": max_concurrent,
         "cpus_per_trial": cpus_per_trial,
         "gpus_per_trial": gpus_per_trial,
+        "interrupt_grace_s": interrupt_grace_s,
     }
     parsed = _parse(given, set_ or [], config)
     locations = resolve_locations(

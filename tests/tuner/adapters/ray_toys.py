@@ -28,6 +28,7 @@ class ToyTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         type(self).lives += 1
         self._training = new_config["training"]
+        self._threads = float(new_config["threads"])
         self._root = Path(new_config["checkpoint_root"])
         self._root.mkdir(parents=True, exist_ok=True)
         self._file = self._root / new_config["fingerprint"][:12]
@@ -46,7 +47,11 @@ class ToyTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types
             value = float("nan")
         return {
             "epoch": self._epoch,
-            "metrics": {"val_mpjpe_mm": value, "life": float(self.lives)},
+            "metrics": {
+                "val_mpjpe_mm": value,
+                "life": float(self.lives),
+                "threads": self._threads,
+            },
             "finished": self._epoch >= training["epochs"],
             "best_epoch": self._epoch,
             "best_value": value,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tuner.adapters.ray_placement import Placement, Slot, check_placement, fitting
-from tuner.adapters.ray_shares import Claim, fair_shares
+from tuner.adapters.ray_shares import STALE_S, Claim, ClaimBook, fair_shares
 from tuner.errors import ConfigurationError
 
 
@@ -32,6 +32,13 @@ def node(cpus: float, gpus: float = 0.0, *, alive: bool = True, **labels: str) -
 )
 def test_trials_that_fit(slot: Slot, nodes: list[dict[str, Any]], count: int) -> None:
     assert fitting(slot, {}, nodes) == count
+
+
+@pytest.mark.parametrize(
+    ("cpus", "threads"), [(0.1, 1), (1.0, 1), (1.9, 1), (0.1 * 3 * 10, 3), (4.0, 4)]
+)
+def test_a_trial_has_a_thread_for_each_whole_cpu(cpus: float, threads: int) -> None:
+    assert Slot(cpus).threads == threads
 
 
 def test_only_nodes_with_the_labels_count() -> None:
@@ -82,3 +89,36 @@ def test_shares_are_fair_in_whole_trials(
     claims: list[tuple[str, int, int]], shares: dict[str, int]
 ) -> None:
     assert fair_shares(Claim(*claim) for claim in claims) == shares
+
+
+def test_the_next_driver_of_a_run_takes_the_place_of_a_killed_one() -> None:
+    book = ClaimBook(0.0)
+    other, killed, next_life = (Claim(name, 4, 4) for name in ("other", "killed", "next"))
+    book.claim("a", other, 0.0)
+    assert book.claim("b", killed, 1.0) == [other, killed]
+    assert book.claim("b", next_life, 2.0) == [other, next_life]
+
+
+def test_two_living_runs_of_one_name_share_after_a_word_of_each() -> None:
+    book = ClaimBook(0.0)
+    first, second = Claim("first", 4, 4), Claim("second", 4, 4)
+    book.claim("a", first, 0.0)
+    assert book.claim("a", second, 0.5) == [second]
+    assert sorted(c.run for c in book.claim("a", first, 1.0)) == ["first", "second"]
+    assert sorted(c.run for c in book.claim("a", second, 1.5)) == ["first", "second"]
+
+
+def test_who_leaves_sees_none_of_the_dead() -> None:
+    book = ClaimBook(0.0)
+    dead, living = Claim("dead", 1, 4), Claim("living", 1, 4)
+    book.claim("a", dead, 0.0)
+    assert book.claim("b", living, STALE_S - 1.0) == [dead, living]
+    assert book.leave("living", STALE_S) == []
+
+
+def test_a_board_that_nobody_writes_on_is_deserted() -> None:
+    book = ClaimBook(100.0)
+    assert not book.is_deserted(100.0 + STALE_S - 1.0)
+    book.claim("a", Claim("life", 1, 1), 110.0)
+    assert not book.is_deserted(100.0 + STALE_S + 1.0)
+    assert book.is_deserted(110.0 + STALE_S)

@@ -71,7 +71,7 @@ def test_the_environment_is_changed_for_a_block_only() -> None:
         ({"placement": Placement(Slot(0.0))}, "a trial holds 0 CPUs; give more than 0"),
         ({"placement": Placement(Slot(1.0, 1.5))}, "a trial holds 1.5 GPUs; give 0, a part of 1"),
         ({"max_failures": -1}, "max_failures is -1; give 0 or more"),
-        ({"threads": 0, "device": "tpu"}, "(?s)threads is 0.*device is 'tpu'"),
+        ({"max_failures": -2, "device": "tpu"}, "(?s)max_failures is -2.*device is 'tpu'"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused_together(
@@ -98,8 +98,27 @@ def test_a_signal_is_recorded_and_the_handlers_come_back(number: signal.Signals)
     assert signal.getsignal(number) is before
 
 
-def test_a_second_signal_reaches_the_earlier_handler() -> None:
-    with pytest.raises(KeyboardInterrupt), SignalGuard():  # noqa: PT012 - the block is the point
+@pytest.mark.parametrize(
+    ("number", "given_s", "grace_s"),
+    [
+        *((signal.SIGINT, None, 10.0), (signal.SIGTERM, None, 1.0)),
+        *((signal.SIGINT, 120.0, 120.0), (signal.SIGTERM, 120.0, 120.0)),
+        *((signal.SIGINT, 0.0, 0.0), (signal.SIGTERM, 0.0, 0.0)),
+    ],
+)
+def test_running_epochs_get_the_grace_that_was_asked_for(
+    number: signal.Signals, given_s: float | None, grace_s: float
+) -> None:
+    with SignalGuard(grace_s=given_s) as guard:
+        signal.raise_signal(number)
+        assert guard.grace_s == grace_s
+
+
+def test_a_second_signal_reaches_the_earlier_handler_however_long_the_grace() -> None:
+    with (  # noqa: PT012 - the block is the point
+        pytest.raises(KeyboardInterrupt),
+        SignalGuard(grace_s=600.0),
+    ):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
