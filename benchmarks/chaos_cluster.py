@@ -20,8 +20,6 @@ __all__ = ["KillableCluster"]
 NODES = 2
 OBJECT_STORE_BYTES = 150 * 1024 * 1024
 _PROC = Path("/proc")
-_BOARD = "share-board"
-"""Actor that runs of one cluster share; after a kill it may wait for the next run's end."""
 
 _NO_WORK = ("IDLE", "DashboardAgent", "RuntimeEnvAgent", "ShareBoard")
 
@@ -104,7 +102,7 @@ class KillableCluster:
         actors = [
             f"actor {name} is {actor['State']}"
             for name, actor in state.actor_table(None).items()
-            if actor["State"] != "DEAD" and actor["Name"] != _BOARD
+            if actor["State"] != "DEAD"
         ]
         workers = [title for raylet in self._raylets() for _, title in _busy(raylet)]
         free = sum(node.get("CPU", 0.0) for node in state.available_resources_per_node().values())

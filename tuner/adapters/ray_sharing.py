@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import uuid
 from typing import Any
 
 import ray
 
-from tuner.adapters.ray_shares import Claim, fair_shares
+from tuner.adapters.ray_shares import Claim, ClaimBook, fair_shares
 
 __all__ = ["ClusterShare", "ShareBoard"]
 
@@ -17,40 +18,49 @@ logger = logging.getLogger(__name__)
 
 NAME = "share-board"
 NAMESPACE = "seal-pose-tuner"
-STALE_S = 15.0
-"""After so long without a word a run counts as dead."""
-
 REPLY_S = 5.0
+LEAVE_S = 2.0
+_LOOK_S = 1.0
 
 
 class ShareBoard:
-    """An actor without CPUs that knows which runs there are."""
+    """An actor without CPUs that knows which runs there are.
+
+    It ends with the last run; were that killed, when it has been silent for long enough.
+    """
 
     def __init__(self) -> None:
-        self._claims: dict[str, tuple[float, int, int]] = {}
+        self._book = ClaimBook(time.monotonic())
+        myself = ray.get_runtime_context().current_actor
+        threading.Thread(target=self._close_deserted, args=(myself,), daemon=True).start()
 
-    def claim(self, run: str, wanted: int, fitting: int) -> dict[str, tuple[int, int]]:
-        """Write down what a run could use; return what all could that gave a word lately."""
-        now = time.monotonic()
-        self._claims[run] = (now, wanted, fitting)
-        self._claims = {n: c for n, c in self._claims.items() if now - c[0] < STALE_S}
-        return {name: (wants, fits) for name, (_, wants, fits) in self._claims.items()}
+    def claim(self, run: str, claim: Claim) -> list[Claim]:
+        """See `ClaimBook`."""
+        return self._book.claim(run, claim, time.monotonic())
 
-    def leave(self, run: str) -> None:
+    def leave(self, life: str) -> None:
         """Take a run off; the last one closes the board."""
-        self._claims.pop(run, None)
-        if not self._claims:
+        if not self._book.leave(life, time.monotonic()):
             ray.actor.exit_actor()
+
+    def _close_deserted(self, myself: Any) -> None:
+        while not self._book.is_deserted(time.monotonic()):
+            time.sleep(_LOOK_S)
+        ray.kill(myself)
 
 
 class ClusterShare:
     """One run's place on the board.
 
     Sharing is a courtesy: where the board fails, a run goes on as if it were alone.
+
+    Args:
+        run: Name of the run, the same for each driver of it.
     """
 
-    def __init__(self) -> None:
-        self._run = uuid.uuid4().hex
+    def __init__(self, run: str) -> None:
+        self._run = run
+        self._life = uuid.uuid4().hex
         self._board: Any = None
         self.others = 0
 
@@ -63,10 +73,10 @@ class ClusterShare:
         try:
             if self._board is None:
                 self._board = _open_board()
-            answer = self._board.claim.remote(self._run, wanted, fitting)
+            answer = self._board.claim.remote(self._run, Claim(self._life, wanted, fitting))
             claims = ray.get(answer, timeout=REPLY_S)
             self.others = len(claims) - 1
-            return fair_shares(Claim(run, *figures) for run, figures in claims.items())[self._run]
+            return fair_shares(claims)[self._life]
         except Exception as error:  # noqa: BLE001 - whatever it is, the run goes on
             logger.debug("no word about other runs of this cluster: %s", error)
             self._board = None
@@ -78,7 +88,10 @@ class ClusterShare:
         board, self._board = self._board, None
         if board is not None:
             try:
-                board.leave.remote(self._run)
+                # a call that was only sent may get lost as the driver ends
+                ray.get(board.leave.remote(self._life), timeout=LEAVE_S)
+            except ray.exceptions.RayActorError:
+                return  # it closed
             except Exception as error:  # noqa: BLE001 - it will be found dead
                 logger.debug("could not leave the board of runs: %s", error)
 
