@@ -100,6 +100,9 @@ class Clock:
     def on_epoch(self, stage: str, report: EpochReport, *, epochs: int) -> None:
         """Nothing to measure."""
 
+    def on_trial_parked(self, stage: str, trial: int) -> None:
+        """Nothing to measure."""
+
     def on_trial_ended(self, stage: str, outcome: TrialOutcome) -> None:
         """Take the time, and the memory."""
         self.ended_s.append(time.monotonic())

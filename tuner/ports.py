@@ -125,6 +125,10 @@ class EngineListener(Protocol):
         """A trial completed one of its `epochs`."""
         ...
 
+    def on_trial_parked(self, stage: str, trial: int) -> None:
+        """A trial gave up its worker and waits at a rung; its next epoch says that it goes on."""
+        ...
+
     def on_trial_ended(self, stage: str, outcome: TrialOutcome) -> None:
         """A trial ended."""
         ...

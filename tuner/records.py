@@ -217,7 +217,8 @@ class TrialOutcome:
         best_epoch: Epoch of `value`.
         metrics: Metrics of the best epoch.
         checkpoint: Where the best weights lie (folder or URI); None if there are none.
-        seconds: Wall time of training, over all attempts that this driver saw.
+        seconds: Wall time of training, over all attempts that this driver saw, or over all lives
+            of the training if that is more.
         device_seconds: Wall time times the accelerators (or CPUs) held.
         attempts: How often the trial was started.
         reason: For anything but COMPLETED: why, in one line.

@@ -158,6 +158,7 @@ class StageSession:
         if verdict is Verdict.WAIT:
             del self._active[request.trial]
             self._parked[request.trial] = request
+            self._listener.on_trial_parked(self._stage, request.trial)
             return Decision.PARK
         if self._book.is_rung(request.trial, epoch):
             self._give_out_decided(self._book)

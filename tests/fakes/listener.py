@@ -13,6 +13,7 @@ class RecordingListener:
     def __init__(self) -> None:
         self.messages: list[str] = []
         self.ended: list[tuple[str, int]] = []
+        self.parked: list[tuple[str, int]] = []
 
     def on_stage(
         self,
@@ -30,6 +31,9 @@ class RecordingListener:
 
     def on_epoch(self, stage: str, report: EpochReport, *, epochs: int) -> None:
         pass
+
+    def on_trial_parked(self, stage: str, trial: int) -> None:
+        self.parked.append((stage, trial))
 
     def on_trial_ended(self, stage: str, outcome: TrialOutcome) -> None:
         self.ended.append((stage, outcome.trial))

@@ -75,6 +75,7 @@ class World:
         self.folder = folder
         self.protocol = chosen
         self.lives = 0
+        self.listener = RecordingListener()
 
     def run(self, seed: int, **options: Any) -> HandTune:
         options = {"broken": broken, **options}
@@ -89,7 +90,7 @@ class World:
                     store=self.store,
                     runner=runner,
                     tracker=tracker,
-                    listener=RecordingListener(),
+                    listener=self.listener,
                     sampler_for=self._sampler,
                     pruner_for=self._pruner,
                 ),
@@ -242,6 +243,8 @@ def test_workers_take_up_other_trials_while_one_waits_at_a_rung(tmp_path: Path) 
     world = World(tmp_path, protocol("asha"))
     runner = world.run(3, slots=2)
     assert runner.most_at_once == 2
+    # 2 of 12 are at work when the others have come, and the last need not wait
+    assert len([key for key in world.listener.parked if key[0] == "2-lr_l"]) >= 11
     assert world.outcome() == reference("asha", "grid").outcome()
 
 

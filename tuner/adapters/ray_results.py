@@ -158,7 +158,7 @@ class Attempts:
 
     Attributes:
         count: How many there were.
-        seconds: Wall time of all of them.
+        seconds: Wall time of all of them, as far as this driver saw.
         devices: Accelerators held, or CPUs where there are none.
         progress: The last report, if there was one.
     """
@@ -289,8 +289,11 @@ def _outcome(
     progress = attempts.progress
     best = progress if progress is not None and with_value else None
     device_seconds = progress.device_seconds if progress else None
+    seconds = attempts.seconds
     if device_seconds is None:
-        device_seconds = attempts.seconds * attempts.devices
+        device_seconds = seconds * attempts.devices
+    else:  # an earlier driver's part of the training was not seen by this one
+        seconds = max(seconds, device_seconds / attempts.devices)
     return TrialOutcome(
         trial=request.trial,
         kind=kind,
@@ -299,7 +302,7 @@ def _outcome(
         best_epoch=best.best_epoch if best else None,
         metrics=dict(best.best_metrics) if best else dict(_NO_METRICS),
         checkpoint=best.checkpoint if best else None,
-        seconds=attempts.seconds,
+        seconds=seconds,
         device_seconds=device_seconds,
         attempts=attempts.count,
         reason=reason,

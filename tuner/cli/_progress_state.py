@@ -24,7 +24,7 @@ class Snapshot:
         stage: Name of the stage; empty before the first.
         planned: Trials of the stage.
         done: Trials that have ended, failed ones among them.
-        running: Trials on workers.
+        running: Trials on workers; those that wait at a rung for others are not.
         failed: Trials that ended without a result, as far as this process saw.
         epochs_done: Epochs of the stage that this process saw.
         epochs_left: Epochs until the stage ends, as far as it is known.
@@ -56,6 +56,7 @@ class _Stage:
     epochs_done: int = 0
     epochs_per_trial: int = 0
     epoch_of_trial: dict[int, int] = field(default_factory=dict)
+    parked: set[int] = field(default_factory=set)
     times: deque[float] = field(default_factory=lambda: deque(maxlen=RATE_WINDOW))
 
 
@@ -103,9 +104,16 @@ class ProgressState:
             self._stage.epochs_per_trial = epochs
             self._stage.epochs_done += 1
             self._stage.epoch_of_trial[report.trial] = report.epoch
+            self._stage.parked.discard(report.trial)
             self._stage.times.append(self._clock())
             if OBJECTIVE in report.metrics:
                 self._keep_best(stage, report.metrics[OBJECTIVE])
+
+    def park_trial(self, trial: int) -> None:
+        """A trial waits without a worker."""
+        with self._lock:
+            if self._stage is not None:
+                self._stage.parked.add(trial)
 
     def end_trial(self, stage: str, outcome: TrialOutcome) -> None:
         """A trial ended, or was interrupted."""
@@ -113,6 +121,7 @@ class ProgressState:
             if self._stage is None:
                 return
             self._stage.epoch_of_trial.pop(outcome.trial, None)
+            self._stage.parked.discard(outcome.trial)
             if outcome.kind is OutcomeKind.CANCELLED:
                 return
             self._stage.done += 1
@@ -133,7 +142,7 @@ class ProgressState:
                 stage=stage.name,
                 planned=stage.planned,
                 done=stage.done,
-                running=len(stage.epoch_of_trial),
+                running=len(stage.epoch_of_trial.keys() - stage.parked),
                 failed=stage.failed,
                 epochs_done=stage.epochs_done,
                 epochs_left=left,

@@ -67,6 +67,10 @@ class ProgressListener:
         """See `EngineListener`; an epoch changes the live view, but is no line."""
         self._state.end_epoch(stage, report, epochs=epochs)
 
+    def on_trial_parked(self, stage: str, trial: int) -> None:
+        """See `EngineListener`; that too changes the live view only."""
+        self._state.park_trial(trial)
+
     def on_trial_ended(self, stage: str, outcome: TrialOutcome) -> None:
         """See `EngineListener`."""
         self._state.end_trial(stage, outcome)

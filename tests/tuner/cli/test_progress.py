@@ -67,6 +67,22 @@ def test_speed_and_time_left_come_from_measured_epochs() -> None:
     assert stalled == pytest.approx(0.25)
 
 
+def test_trials_that_wait_at_a_rung_do_not_run() -> None:
+    state = ProgressState(clock=Clock())
+    state.open_stage("1-lr_p", planned=3, done=0)
+    for trial in range(3):
+        state.start_trial(request("1-lr_p", trial))
+        state.end_epoch("1-lr_p", report(trial, 1, 70.0), epochs=4)
+    state.park_trial(0)
+    state.park_trial(1)
+    assert state.snapshot().running == 1
+    assert state.snapshot().epochs_left == 9, "what they still have to do counts"
+    state.end_epoch("1-lr_p", report(0, 2, 69.0), epochs=4)
+    assert state.snapshot().running == 2
+    state.end_trial("1-lr_p", TrialOutcome(1, OutcomeKind.STOPPED_EARLY, value=70.0, epochs=1))
+    assert (state.snapshot().running, state.snapshot().done) == (2, 1)
+
+
 def test_counts_follow_every_kind_of_end() -> None:
     state = ProgressState(clock=Clock())
     state.open_stage("1-lr_p", planned=5, done=1)
