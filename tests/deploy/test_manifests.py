@@ -435,6 +435,13 @@ STAND_IN_COMMANDS = {
 tuner's tells the script that the time limit is near, as Slurm would."""
 
 
+def test_epochs_may_end_between_the_signal_and_the_time_limit(render: ModuleType) -> None:
+    script = render.render_all(render.load_settings())["slurm/greedy.sbatch"]
+    (lead_s,) = re.findall(r"#SBATCH --signal=B:USR1@(\d+)", script)
+    (grace_s,) = re.findall(r"--interrupt-grace-s (\d+)", script)
+    assert 60 <= int(grace_s) <= int(lead_s) - 60, "to record what was done takes time, too"
+
+
 def test_the_slurm_script_saves_and_requeues_before_the_time_limit(tmp_path: Path) -> None:
     commands = tmp_path / "bin"
     commands.mkdir()
