@@ -37,6 +37,17 @@ def start(home: Path, *words: str) -> subprocess.Popen[str]:
     )
 
 
+def wait_for_line(process: subprocess.Popen[str], text: str) -> None:
+    """Read the lines of a search up to one that holds a text."""
+    assert process.stderr is not None
+    heard = []
+    for line in process.stderr:
+        if text in line:
+            return
+        heard.append(line)
+    raise AssertionError(f"the search ended without saying {text!r}:\n{''.join(heard)}")
+
+
 def run(home: Path, *words: str) -> dict[str, Any]:
     """Run a search to its end and return what it printed."""
     done = subprocess.run(
@@ -54,4 +65,5 @@ def run(home: Path, *words: str) -> dict[str, Any]:
 
 def table(printed: dict[str, Any]) -> dict[str, Any]:
     """What two runs of the same seed must share, bit for bit."""
-    return {name: printed[name] for name in ("stages", "baseline", "seal", "trainings", "state")}
+    names = ("stages", "baseline", "seal", "confirmation", "check", "trainings", "state")
+    return {name: printed[name] for name in names}
