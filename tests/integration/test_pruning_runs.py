@@ -14,8 +14,8 @@ import optuna
 import pytest
 from mlflow import MlflowClient
 
-from tests.integration.greedy_cli import run, start, table
-from tests.integration.test_greedy_runs import mlflow_runs, wait_for_line
+from tests.integration.greedy_cli import run, start, table, wait_for_line
+from tests.integration.test_greedy_runs import mlflow_runs
 from tuner.adapters.optuna_storage import open_storage
 from tuner.settings import resolve_locations
 from tuner.wiring.stores import load_histories, open_store
@@ -109,7 +109,7 @@ def workers_below(process: int) -> list[int]:
 
 
 def killed_worker_below(process: int) -> bool:
-    """Kill one of a driver's workers, if it has one just now (between trials it goes by others)."""
+    """Kill a worker of a driver, if it has one just now: between trials they have other names."""
     for worker in workers_below(process):
         try:
             os.kill(worker, signal.SIGKILL)
