@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pytest
 
 from tests.integration.greedy_cli import command, environment, run, start, table
 from tests.integration.s3_server import S3Server, s3_server
+from tuner.adapters.ray_reaper import session_processes
 
 pytestmark = [
     pytest.mark.integration,
@@ -73,8 +74,16 @@ def wait_until(reached: Callable[[], bool], process: subprocess.Popen[str]) -> N
 
 
 def kill(process: subprocess.Popen[str]) -> None:
+    """End a search and its workers, which would train, and write, for a moment more."""
     process.send_signal(signal.SIGKILL)
     process.communicate()
+    deadline = time.monotonic() + 60
+    while left := list(session_processes(process.pid)):
+        assert time.monotonic() < deadline, left
+        for one in left:
+            with suppress(ProcessLookupError):
+                os.kill(one, signal.SIGKILL)
+        time.sleep(0.02)
 
 
 def again(home: Path, *words: str) -> tuple[dict[str, Any], str]:
