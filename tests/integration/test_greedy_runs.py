@@ -18,7 +18,7 @@ import optuna
 import pytest
 from mlflow import MlflowClient
 
-from tests.integration.greedy_cli import environment, run, start, table
+from tests.integration.greedy_cli import environment, run, start, table, wait_for_line
 from tuner.adapters.optuna_storage import open_storage
 from tuner.settings import resolve_locations
 from tuner.wiring.stores import load_histories, open_store
@@ -126,14 +126,6 @@ def test_a_run_that_is_asked_something_else_is_refused(
     assert (process.returncode, printed) == (2, "")
     assert "exists with another definition" in messages
     assert "seed: 0 in the store, 7 now" in messages
-
-
-def wait_for_line(process: subprocess.Popen[str], text: str) -> None:
-    assert process.stderr is not None
-    for line in process.stderr:
-        if text in line:
-            return
-    pytest.fail(f"the search ended without saying {text!r}")
 
 
 def test_a_second_driver_of_the_same_run_is_refused(tmp_path: Path) -> None:
