@@ -10,7 +10,6 @@ from typing import TypeAlias
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, NullFormatter
@@ -24,6 +23,7 @@ from tuner.reports.figure_style import (
     WINNER_COLOUR,
     style_axes,
 )
+from tuner.reports.layout import settle_layout
 from tuner.reports.run_summary import RunSummary, StageSummary, TrialRow
 from tuner.reports.summary import run_of
 from tuner.reports.tables import ComparisonRow, comparison_rows, params_text
@@ -74,7 +74,7 @@ def figures_of(summary: RunSummary, curves: Curves | None = None) -> dict[str, F
 def to_png(figure: Figure) -> bytes:
     """Render a figure; equal figures give equal bytes."""
     buffer = io.BytesIO()
-    FigureCanvasAgg(figure)
+    settle_layout(figure)
     figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
     return buffer.getvalue()
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
+
+from tuner.reports.layout import settle_layout
 
 __all__ = ["FORMATS", "SheetData", "SheetPose", "render_sheet", "skeleton_sheet"]
 
@@ -118,7 +119,7 @@ def render_sheet(data: SheetData, file_format: str) -> bytes:
     ):
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = skeleton_sheet(data)
-        FigureCanvasAgg(figure)
+        settle_layout(figure)
         figure.savefig(
             buffer, format=file_format, dpi=DOTS_PER_INCH, metadata=undated[file_format]
         )

@@ -19,6 +19,7 @@ from tests.trainables.data.h3wb_writer import json_samples, make_whole_bodies, w
 from trainables.config import DataConfig
 from trainables.data.loading import load_dataset
 from trainables.skeletons import H36M_17
+from tuner.reports.layout import settle_layout
 from tuner.reports.skeleton_sheet import (
     LEFT_COLOUR,
     RIGHT_COLOUR,
@@ -79,6 +80,25 @@ def test_the_front_view_has_the_left_on_the_right_and_the_head_up() -> None:
 def test_equal_data_give_equal_files(sheet: SheetData) -> None:
     for ending in ("png", "svg", "pdf"):
         assert render_sheet(sheet, ending) == render_sheet(sheet, ending)
+
+
+def test_the_last_bit_of_a_position_does_not_matter(sheet: SheetData) -> None:
+    laid_out = []
+    for noise in (0.0, 1e-13):
+        figure = skeleton_sheet(sheet)
+        settle_layout(figure)
+        before = [axes.get_position(original=True).bounds for axes in figure.axes]
+        figure.draw_without_rendering()
+        assert [axes.get_position(original=True).bounds for axes in figure.axes] == before
+        for axes, (left, *rest) in zip(figure.axes, before, strict=True):
+            axes.set_position((left + noise, *rest))
+        for part in figure.subfigs:
+            part.bbox_relative.set_points(part.bbox_relative.get_points() + noise)
+        settle_layout(figure)
+        places = [axes.get_position(original=True).bounds for axes in figure.axes]
+        places += [part.bbox_relative.bounds for part in figure.subfigs]
+        laid_out.append(places)
+    assert laid_out[0] == laid_out[1]
 
 
 def test_a_whole_body_has_the_names_of_body_and_feet_only(tmp_path: Path) -> None:
