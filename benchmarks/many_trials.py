@@ -4,7 +4,8 @@
 
 Everything but the training is real: Ray, the engine, the study store, the tracker. A window is 100
 trials that end one after another; its figure is wall time per trial, its memory the driver's
-resident set at the end of the window. The ratio is the last window's to the first's.
+resident set at the end of the window. The ratio is the last window's to the first's. The exit code
+is 1 if either is above 1.3.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ from tuner.records import EpochReport, TrialOutcome, TrialRequest
 WINDOW = 100
 MARKS = (100, 500, 1000, 2000, 5000, 10000)
 STAGE = "1-lr_p"
+MOST_RATIO = 1.3
+"""A window's time and memory against those of the first, at most."""
 
 
 class InstantTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types
@@ -121,13 +124,14 @@ def _resident_mib() -> float:
 
 
 def rows_of(clock: Clock) -> list[dict[str, float]]:
-    """Seconds per trial, and memory, of the windows at the marks."""
+    """Seconds per trial, and memory, of the windows at the marks, and of the last one."""
     rows = []
-    for mark in MARKS:
+    trials = len(clock.ended_s)
+    for mark in sorted({*MARKS, trials}):
         # around the mark; the last trials end their window there
-        end = min(mark + WINDOW // 2, len(clock.ended_s)) - 1
+        end = min(mark + WINDOW // 2, trials) - 1
         start = end - WINDOW
-        if start < 0 or mark > len(clock.ended_s):
+        if start < 0 or mark > trials:
             continue
         seconds = (clock.ended_s[end] - clock.ended_s[start]) / WINDOW
         rows.append({"trials": mark, "seconds": seconds, "mib": clock.resident_mib[end]})
@@ -188,15 +192,27 @@ def _storage_url(given: str, folder: Path) -> str:
     return urls.get(given, given)
 
 
-def main() -> None:
-    """Run the trials, print the table."""
+def ratios_of(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The last window against the first, by what is measured.
+
+    Raises:
+        ValueError: If the two overlap.
+    """
+    if not rows or rows[-1]["trials"] < 2 * WINDOW:
+        raise ValueError(f"there is nothing to compare: give --trials {2 * WINDOW} or more")
+    names = {"seconds per trial": "seconds", "driver memory": "mib"}
+    return {what: rows[-1][key] / rows[0][key] for what, key in names.items()}
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the trials, print the table; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=2000)
     parser.add_argument("--storage", default="journal", help="journal, sqlite, or a URL")
     parser.add_argument("--tracker", choices=("jsonl", "mlflow"), default="jsonl")
     parser.add_argument("--sampler", choices=("random", "tpe"), default="random")
     parser.add_argument("--json", action="store_true")
-    given = parser.parse_args()
+    given = parser.parse_args(words)
     gc.collect()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -204,14 +220,18 @@ def main() -> None:
         storage = _storage_url(given.storage, folder)
         clock = run_trials(given.trials, storage, tracker, folder, sampler=given.sampler)
         tracker.close(timeout_s=10.0)
-    _show(rows_of(clock), given)
+    rows = rows_of(clock)
+    found = ratios_of(rows)
+    _show(rows, found, given)
+    return int(max(found.values()) > MOST_RATIO)
 
 
-def _show(rows: list[dict[str, float]], given: argparse.Namespace) -> None:
+def _show(
+    rows: list[dict[str, float]], found: Mapping[str, float], given: argparse.Namespace
+) -> None:
     kind = given.storage.partition(":")[0].partition("+")[0]
     ratios: list[dict[str, Any]] = [
-        {"case": f"{what}, {kind}", "ratio": rows[-1][key] / rows[0][key]}
-        for what, key in (("seconds per trial", "seconds"), ("driver memory", "mib"))
+        {"case": f"{what}, {kind}", "ratio": ratio} for what, ratio in found.items()
     ]
     if given.json:
         machine = {"system": platform.platform(), "python": platform.python_version()}
@@ -225,4 +245,4 @@ def _show(rows: list[dict[str, float]], given: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
