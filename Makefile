@@ -24,12 +24,12 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Unit tests side by side; those that start servers and clusters need the machine for themselves.
 UNIT := not integration and not fault
+# Those that start servers and clusters wait much, so two at a time do not disturb each other.
 
 test: setup lint ## everything: about 25 minutes on 2 CPU cores
 	$(BIN)/python -m pytest -m "$(UNIT)" --numprocesses 2 --dist loadfile
-	$(BIN)/python -m pytest -m "not ($(UNIT))"
+	$(BIN)/python -m pytest -m "not ($(UNIT))" --numprocesses 2 --dist loadfile
 
 test-fast: setup ## unit tests only
 	$(BIN)/python -m pytest -m "$(UNIT) and not slow" --numprocesses 2 --dist loadfile
