@@ -62,6 +62,8 @@ Examples:
 
     tuner greedy --backbone simplebaseline --loss-net mlp --sampler tpe --space wide --trials 20
 
+    tuner greedy --backbone videopose --pruner asha --confirm-seeds 5
+
     tuner greedy --backbone videopose --set training_field=value --dry-run
 """
 
