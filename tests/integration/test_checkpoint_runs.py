@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -199,7 +200,10 @@ def small_disk(folder: Path, *, megabytes: int) -> Iterator[Path]:
 def fill(disk: Path, *, leave_bytes: int) -> Path:
     ballast = disk / "ballast"
     free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
-    ballast.write_bytes(bytes(max(0, free - leave_bytes)))
+    # a search that runs meanwhile takes its part: then the disk is full earlier, which will do
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while (rest := free - leave_bytes - file.tell()) > 0:
+            file.write(bytes(min(rest, 65536)))
     return ballast
 
 
