@@ -27,7 +27,7 @@ lint: setup
 UNIT := not integration and not fault
 # Those that start servers and clusters wait much, so two at a time do not disturb each other.
 
-test: setup lint ## everything: about 25 minutes on 2 CPU cores
+test: setup lint ## everything: about 35 minutes on 2 CPU cores
 	$(BIN)/python -m pytest -m "$(UNIT)" --numprocesses 2 --dist loadfile
 	$(BIN)/python -m pytest -m "not ($(UNIT))" --numprocesses 2 --dist loadfile
 
