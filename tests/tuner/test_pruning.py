@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -175,13 +176,19 @@ def test_a_third_goes_on_past_each_rung_of_asha() -> None:
     assert first[-1] == "stopped after epoch 1 of 9: 4 of 12 go on (asha)"
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    kind=st.sampled_from(KINDS),
-    sampler=st.sampled_from(("grid", "tpe")),
-    seed=st.integers(0, 10**6),
-    slots=st.integers(1, 7),
-)
+def any_order(test: Callable[..., None]) -> Callable[..., None]:
+    """Run a test for pruners, samplers, orders of events and numbers of workers."""
+    drawn = given(
+        kind=st.sampled_from(KINDS),
+        sampler=st.sampled_from(("grid", "tpe")),
+        seed=st.integers(0, 10**6),
+        slots=st.integers(1, 7),
+    )
+    few = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+    return few(drawn(test))
+
+
+@any_order
 def test_no_order_of_events_changes_who_goes_on(
     kind: PrunerKind, sampler: SamplerKind, seed: int, slots: int
 ) -> None:
@@ -193,13 +200,7 @@ def test_no_order_of_events_changes_who_goes_on(
     assert world.disk.trained == expected.disk.trained
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    kind=st.sampled_from(KINDS),
-    sampler=st.sampled_from(("grid", "tpe")),
-    seed=st.integers(0, 10**6),
-    slots=st.integers(1, 7),
-)
+@any_order
 def test_no_death_of_a_driver_changes_who_goes_on(
     kind: PrunerKind, sampler: SamplerKind, seed: int, slots: int
 ) -> None:
